@@ -1,0 +1,1 @@
+"""SAMPLE: the source system that the sample locations read; remove it with its Compose overlay."""
