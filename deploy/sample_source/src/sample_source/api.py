@@ -95,7 +95,8 @@ async def _explain(request: Request, error: Exception) -> Response:
 def main() -> None:
     """Serve on port 8000."""
     app = create_app(settings.data_directory(), settings.secret("sample_source_api_token"))
-    uvicorn.run(app, host="0.0.0.0", port=8000, limit_concurrency=64, server_header=False)
+    # All addresses, because the container's own is not known before it starts; nothing publishes the port.
+    uvicorn.run(app, host="0.0.0.0", port=8000, limit_concurrency=64, server_header=False)  # noqa: S104
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def main() -> None:
     run_single_user(CLUSTER, DATABASE, [f"ALTER ROLE {READER} PASSWORD {literal(password)}"])
     server = BINARIES / "postgres"
     options = [f"-cconfig_file={CONFIGURATION / 'postgresql.conf'}", f"-chba_file={CONFIGURATION / 'pg_hba.conf'}"]
-    os.execv(server, [str(server), "-D", str(CLUSTER), *options])
+    os.execv(server, [str(server), "-D", str(CLUSTER), *options])  # noqa: S606
 
 
 if __name__ == "__main__":
