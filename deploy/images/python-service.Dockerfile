@@ -8,7 +8,7 @@ ARG BASE_IMAGE=debian:trixie-slim
 FROM ${BASE_IMAGE} AS base
 ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 \
+ && apt-get install --yes --no-install-recommends python3 tini \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 dagster \
  && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin dagster
@@ -22,14 +22,19 @@ RUN python3 -m venv /opt/uv \
  && PIP_CERT=/etc/ssl/certs/ca-certificates.crt /opt/uv/bin/pip install --quiet --no-cache-dir --require-hashes \
     ${PACKAGE_INDEX:+--index-url "$PACKAGE_INDEX"} --requirement /build/uv.lock
 
+# Only the lock file's content, not the unit's name, decides whether an environment is built again:
+# units with the same lock share one.
+FROM scratch AS lock
+ARG SERVICE
+COPY ${SERVICE}/requirements.lock /requirements.lock
+
 FROM base AS environment
 # UV_SYSTEM_CERTS: where outgoing TLS is inspected, only the host's trust store (in the base image) knows the issuer.
 # UV_COMPILE_BYTECODE: without .pyc files each run pays about three seconds of processor time for its imports.
 ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=180
-ARG SERVICE
 ARG PACKAGE_INDEX=
 COPY libraries/index /build/index
-COPY ${SERVICE}/requirements.lock /build/requirements.lock
+COPY --from=lock /requirements.lock /build/requirements.lock
 RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python /usr/bin/python3 /opt/venv \
  && /opt/uv/bin/uv pip install --quiet --python /opt/venv --require-hashes --find-links /build/index \
@@ -40,7 +45,8 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src:/opt/lib
     HOME=/tmp DAGSTER_HOME=/opt/dagster/home DAGSTER_DISABLE_TELEMETRY=1
 RUN mkdir -p /opt/dagster/home /opt/libraries /var/lib/dagster/audit && chown -R 10001:10001 /opt/dagster /var/lib/dagster
 WORKDIR /app
-ENTRYPOINT ["/usr/local/bin/entrypoint"]
+# tini reaps what a run leaves behind and passes signals on; not every engine ships its own.
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint"]
 
 # A service that belongs to the deployment: its folder and the libraries it names.
 FROM environment AS service

@@ -1,0 +1,86 @@
+"""Jobs that misbehave on purpose, for the end-to-end tests."""
+
+import contextlib
+import io
+import os
+import time
+from pathlib import Path
+
+import dagster as dg
+
+
+class PythonConfig(dg.Config):
+    """Python source that the run executes, as hostile code of a location would."""
+
+    code: str
+
+
+@dg.op(out={"output": dg.Out(dg.Nothing)})
+def run_python(context: dg.OpExecutionContext, config: PythonConfig) -> None:
+    """Executes the given source and reports what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(config.code, {"__name__": "attack"})
+    context.log_event(dg.AssetObservation("probe", metadata={"printed": dg.MetadataValue.text(printed.getvalue())}))
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def attack() -> None:
+    """Whatever a hostile location might try from inside a run."""
+    run_python()
+
+
+@dg.op
+def wait_forever() -> None:
+    """Never ends by itself."""
+    while True:
+        time.sleep(1)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def hang() -> None:
+    """Runs until somebody terminates it."""
+    wait_forever()
+
+
+@dg.op
+def take_all_memory() -> None:
+    """Asks for memory until the limit ends the process."""
+    print("takes memory until it is stopped", flush=True)
+    taken = []
+    while True:
+        taken.append(os.urandom(1 << 20) * 16)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def exhaust_memory() -> None:
+    """Ends by the kernel's hand."""
+    take_all_memory()
+
+
+@dg.op
+def die() -> None:
+    """Ends the process without a word to Dagster."""
+    print("the last words before the crash", flush=True)
+    os._exit(42)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def crash() -> None:
+    """Ends with exit code 42."""
+    die()
+
+
+@dg.op
+def quick() -> None:
+    """Writes where it was, and ends."""
+    print(f"hello from {Path('/proc/self/cgroup').exists()}", flush=True)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def succeed() -> None:
+    """The shortest run there is."""
+    quick()
+
+
+defs = dg.Definitions(jobs=[attack, hang, exhaust_memory, crash, succeed])
