@@ -6,7 +6,7 @@
 ARG BASE_IMAGE=debian:trixie-slim
 
 FROM ${BASE_IMAGE} AS base
-ENV DEBIAN_FRONTEND=noninteractive
+ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends python3 tini \
  && rm -rf /var/lib/apt/lists/* \
@@ -31,7 +31,11 @@ COPY ${SERVICE}/requirements.lock /requirements.lock
 FROM base AS environment
 # UV_SYSTEM_CERTS: where outgoing TLS is inspected, only the host's trust store (in the base image) knows the issuer.
 # UV_COMPILE_BYTECODE: without .pyc files each run pays about three seconds of processor time for its imports.
-ENV UV_SYSTEM_CERTS=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT=180
+ARG UV_SYSTEM_CERTS=1
+ARG UV_LINK_MODE=copy
+ARG UV_COMPILE_BYTECODE=1
+ARG UV_PYTHON_DOWNLOADS=never
+ARG UV_HTTP_TIMEOUT=180
 ARG PACKAGE_INDEX=
 COPY libraries/index /build/index
 COPY --from=lock /requirements.lock /build/requirements.lock
@@ -42,8 +46,7 @@ RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv --mount=type=
  && rm -rf /build
 COPY deploy/images/entrypoint /usr/local/bin/entrypoint
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src:/opt/libraries PYTHONUNBUFFERED=1 \
-    HOME=/tmp DAGSTER_HOME=/opt/dagster/home DAGSTER_DISABLE_TELEMETRY=1
-RUN mkdir -p /opt/dagster/home /opt/libraries /var/lib/dagster/audit && chown -R 10001:10001 /opt/dagster /var/lib/dagster
+    HOME=/tmp DAGSTER_DISABLE_TELEMETRY=1
 WORKDIR /app
 # tini reaps what a run leaves behind and passes signals on; not every engine ships its own.
 ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint"]
@@ -52,11 +55,12 @@ ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/entrypoint"]
 FROM environment AS service
 ARG SERVICE
 ARG LIBRARIES=
+ENV DAGSTER_HOME=/opt/dagster/home
 COPY libraries /build/libraries
-RUN for library in ${LIBRARIES}; do cp -r "/build/libraries/$library/src/." /opt/libraries/; done \
- && rm -rf /build && python -m compileall -q /opt/libraries
 COPY ${SERVICE} /app
-RUN python -m compileall -q /app/src
+RUN mkdir -p /opt/dagster/home /opt/libraries /var/lib/dagster/audit && chown -R 10001:10001 /opt/dagster /var/lib/dagster \
+ && for library in ${LIBRARIES}; do cp -r "/build/libraries/$library/src/." /opt/libraries/; done \
+ && rm -rf /build && python -m compileall -q /opt/libraries /app/src
 USER 10001:10001
 
 # A code location. The label and the gRPC port are the contract that an image built elsewhere meets as well.
@@ -66,12 +70,14 @@ ARG NAME
 LABEL code-location=${NAME}
 ENV CODE_LOCATION=${NAME}
 COPY ${SERVICE} /app
-# A new volume takes owner and mode of the directory it covers: without these it would belong to root.
+# DAGSTER_HOME stays unset: a code server and a run are told their instance by whoever calls them, and the root file
+# system is read-only. A new volume takes owner and mode of the directory it covers: without these it would belong to root.
 # A location that has something to prepare, as dbt its manifest, does so in <name>/build.py: no run pays for it again.
-RUN mkdir -p /var/lib/lake/${NAME} /var/lib/dagster/logs/${NAME} \
+RUN mkdir -p /var/lib/lake/${NAME} /var/lib/dagster/logs \
  && chown -R 10001:10001 /var/lib/lake /var/lib/dagster \
  && python -m compileall -q /app/src \
  && if [ -f "/app/src/${NAME}/build.py" ]; then python -m "${NAME}.build"; fi
 USER 10001:10001
 EXPOSE 4000
-CMD ["sh", "-c", "exec dagster api grpc -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION}.definitions"]
+# Lazily: a location that does not import stays up and tells webserver and daemon why, instead of restarting for ever.
+CMD ["sh", "-c", "exec dagster api grpc --lazy-load-user-code -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION}.definitions"]

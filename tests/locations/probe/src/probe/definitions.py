@@ -15,7 +15,7 @@ class PythonConfig(dg.Config):
     code: str
 
 
-@dg.op(out={"output": dg.Out(dg.Nothing)})
+@dg.op
 def run_python(context: dg.OpExecutionContext, config: PythonConfig) -> None:
     """Executes the given source and reports what it printed."""
     printed = io.StringIO()
