@@ -1,0 +1,177 @@
+"""Starts each run as a copy of its code location's container, by way of the run broker."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import Field, IntSource
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin
+from dagster._core.storage.dagster_run import DagsterRun, DagsterRunStatus
+from dagster._core.storage.tags import DOCKER_IMAGE_TAG
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClassData, serialize_value
+from dagster_docker import DockerRunLauncher
+from dagster_docker.container_context import DockerContainerContext
+from dagster_docker.docker_run_launcher import DOCKER_CONTAINER_ID_TAG
+
+from run_launcher.broker import Broker, BrokerRefusalError, BrokerUnavailableError, is_live, was_started
+from run_launcher.endings import TAIL_LINES, explain, memory_limit, was_out_of_memory
+from run_launcher.references import location_of, run_reference
+
+# What a run asks for, by tags; the broker holds it against the caps in the labels of the location's code server.
+RESOURCE_TAGS = ("run.memory", "run.cpus")
+OUT_OF_MEMORY_TAG = "run.out_of_memory"
+# A look at a run that seems healthy is repeated at the next poll anyway, and each waits for the one before.
+HEALTH_WAIT_SECONDS = 5
+
+
+class LaunchRefusedError(Exception):
+    """A run that cannot be started; the message says why and is shown in the run's event log."""
+
+
+class BrokeredRunLauncher(DockerRunLauncher):
+    """`DockerRunLauncher` that leaves to the broker what a container may be, and names the location to it.
+
+    The location's own container context (environment, mounts, networks, registry) is ignored: through it a location's
+    code could ask for anything the engine has. What its runs get stands in docker-compose.yml.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None, broker_wait_seconds: int = 60) -> None:
+        super().__init__(inst_data=inst_data)
+        self.broker = Broker(broker_wait_seconds)
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        """The settings under run_launcher.config in dagster.yaml."""
+        return {"broker_wait_seconds": Field(IntSource, is_required=False, default_value=60)}
+
+    def get_container_context(self, dagster_run: DagsterRun) -> DockerContainerContext:  # noqa: ARG002
+        """Nothing, whatever the run's location asks for."""
+        return DockerContainerContext()
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """A run whose container is gone is retried as a new run, never resumed in a new container."""
+        return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Create the run's container and start it. Raises `LaunchRefusedError` or `BrokerUnavailableError`."""
+        run = context.dagster_run
+        if self._goes_on_already(run):
+            return
+        image, command, labels = create_request(run, context.job_code_origin, self._instance.get_ref())
+        try:
+            container = self.broker.create(image, command, labels)
+            self._instance.add_run_tags(run.run_id, {DOCKER_CONTAINER_ID_TAG: container, DOCKER_IMAGE_TAG: image})
+            message = f"Starting the run in container {container[:12]} of {labels['code-location']}, image {image}"
+            self._instance.report_engine_event(message, run, cls=self.__class__)
+            self.broker.start(container)
+        except BrokerRefusalError as error:
+            message = f"The run broker refused to start this run: {error.explanation}"
+            self._instance.report_engine_event(message, run, cls=self.__class__)
+            raise LaunchRefusedError(message) from error
+
+    def _goes_on_already(self, run: DagsterRun) -> bool:
+        """Whether an earlier launch did start the run, and only its answer was lost with the broker."""
+        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
+        attributes = self.broker.inspect(container) if container else None
+        # A retried run inherits its parent's tags: the container must be this very run's.
+        if attributes is None or (attributes["Config"].get("Labels") or {}).get("dagster/run_id") != run.run_id:
+            return False
+        if was_started(attributes) and not is_live(attributes):
+            raise LaunchRefusedError(self.explain(run, attributes))
+        return was_started(attributes)
+
+    def terminate(self, run_id: str) -> bool:
+        """Stop a run's container and report the run as canceled, unless its own process did."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        if run.status != DagsterRunStatus.CANCELING:
+            self._instance.report_run_canceling(run)
+        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
+        if not container:
+            message = "The run has no container yet; it is canceled when one turns up, or by run monitoring."
+            self._instance.report_engine_event(message, run, cls=self.__class__)
+            return False
+        try:
+            existed = self.broker.stop(container)
+        except (BrokerRefusalError, BrokerUnavailableError) as error:
+            message = f"The run's container could not be stopped: {error} The daemon stops it once the run is canceled."
+            self._instance.report_engine_event(message, run, cls=self.__class__)
+            return False
+        self._report_canceled(run_id, existed)
+        return True
+
+    def _report_canceled(self, run_id: str, existed: bool) -> None:
+        """Give a run its end when its process had no time to: nobody else will, for the process is gone."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            how = "was killed after its grace period" if existed else "was gone already"
+            self._instance.report_run_canceled(run, f"Canceled: the run's container {how}.")
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether a run's container goes on; if not, why it ended. Raises while the broker is away: unknown."""
+        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
+        if not container:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg="The run has no container.")
+        attributes = self.broker.inspect(container, HEALTH_WAIT_SECONDS)
+        if attributes is None:
+            message = f"The run's container {container[:12]} is gone: somebody removed it, or the machine was rebuilt."
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=message)
+        if is_live(attributes):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, msg=self.explain(run, attributes))
+
+    def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """What is known of a run that did not start or end in time. The health check above has said it already."""
+        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
+        if not include_container_logs or not container:
+            return None
+        attributes = self.broker.inspect(container, HEALTH_WAIT_SECONDS)
+        if attributes is None:
+            return f"Its container {container[:12]} is gone."
+        if is_live(attributes):
+            return f"Its container {container[:12]} still runs. Last output:\n{self._output(container)}"
+        return self.explain(run, attributes)
+
+    def explain(self, run: DagsterRun, attributes: Mapping[str, Any]) -> str:
+        """Why the run's container ended; a run that lacked memory is tagged, so that such runs can be listed."""
+        if was_out_of_memory(attributes):
+            self._instance.add_run_tags(run.run_id, {OUT_OF_MEMORY_TAG: memory_limit(attributes)})
+        return explain(attributes, self._output(attributes["Id"]))
+
+    def _output(self, container: str) -> str | None:
+        try:
+            return self.broker.output(container, TAIL_LINES)
+        except (BrokerRefusalError, BrokerUnavailableError):
+            # Half an explanation is worth more than none.
+            return None
+
+
+def create_request(
+    run: DagsterRun, origin: JobPythonOrigin | None, reference: Any
+) -> tuple[str, list[str], dict[str, str]]:
+    """What is asked of the broker for a run: image, command and labels. Pure."""
+    location = location_of(run)
+    image = origin.repository_origin.container_image if origin else None
+    if origin is None or not image:
+        raise LaunchRefusedError(
+            f"The code server of {location} does not say which image its runs use: "
+            f"set DAGSTER_CURRENT_IMAGE in the environment of the service {location} in docker-compose.yml."
+        )
+    # Of the origin a run needs its code pointer alone. Its context is the location's wish list for containers, and its
+    # entry point would be the location's choice of a program: the command is written here.
+    plain = origin._replace(
+        repository_origin=origin.repository_origin._replace(container_context=None, entry_point=None)
+    )
+    arguments = ExecuteRunArgs(
+        job_origin=plain,
+        run_id=run.run_id,
+        instance_ref=run_reference(reference, location),
+        # A failed run leaves a failed container, which the broker keeps longer.
+        set_exit_code_on_failure=True,
+    )
+    labels = {"dagster/run_id": run.run_id, "dagster/job_name": run.job_name, "code-location": location}
+    labels.update({tag: run.tags[tag] for tag in RESOURCE_TAGS if tag in run.tags})
+    return image, ["dagster", "api", "execute_run", serialize_value(arguments)], labels
