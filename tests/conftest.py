@@ -1,0 +1,40 @@
+"""One running deployment for all end-to-end tests: from nothing at the start, to nothing at the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.deployment import ARTIFACTS, PASSWORD, Deployment
+from tests.support.graphql import GraphQL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The test that takes everything down comes last, the one that brings it up first; else as collected."""
+    order = {"test_up": 0, "test_down": 2}
+    items.sort(key=lambda item: order.get(item.path.stem, 1))
+
+
+@pytest.fixture(scope="session")
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """The shipped deployment with its sample source and two locations of the tests, brought up by ./stack."""
+    own = Deployment.fresh()
+    own.write_settings()
+    try:
+        printed = own.stack("up", check=False)
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / "up.log").write_text(printed)
+        own.first_up = printed
+        for name in ("victor", "edith", "nobody"):
+            own.stack("user", "add", name, "--password-stdin", stdin=PASSWORD + "\n")
+        own.stack("user", "add", "dana", "--group", "data-engineers", "--password-stdin", stdin=PASSWORD + "\n")
+        yield own
+    finally:
+        if request.session.testsfailed:
+            print(f"\nlogs and inspect output of the failed deployment: {own.keep_evidence()}")
+        own.remove()
+
+
+@pytest.fixture(scope="session")
+def admin(deployment: Deployment) -> GraphQL:
+    """GraphQL as the first user."""
+    return deployment.user()

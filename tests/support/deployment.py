@@ -1,0 +1,177 @@
+"""A deployment of the tests' own: its Compose project, port, secrets and volumes, gone when the tests end."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from testcontainers.compose import DockerCompose
+
+from tests.support.graphql import GraphQL
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "tests" / "artifacts"
+OVERLAYS = ("docker-compose.yml", "deploy/overlays/sample-source.yml", "tests/locations/overlay.yml")
+PASSWORD = "a-password-of-the-tests"  # noqa: S105 - of users that exist for minutes
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def docker(*args: str, check: bool = True, stdin: str | None = None) -> str:
+    """Runs docker and returns what it printed."""
+    done = subprocess.run(["docker", *args], capture_output=True, text=True, input=stdin, timeout=300)
+    assert not check or done.returncode == 0, f"docker {' '.join(args)}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+class Deployment:
+    """One deployment of this checkout, handled as a user would: through ./stack, Compose and the gateway."""
+
+    def __init__(self, name: str, overlays: tuple[str, ...] = OVERLAYS, **settings: str) -> None:
+        self.name = name
+        self.home = ROOT / ".deployments" / name
+        self.port = free_port()
+        self.first_up = ""
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.settings = {
+            "COMPOSE_FILE": ":".join(overlays),
+            "SECRETS_DIR": f"./.deployments/{name}/secrets",
+            "GATEWAY_PORT": str(self.port),
+            **settings,
+        }
+
+    @classmethod
+    def fresh(cls, overlays: tuple[str, ...] = OVERLAYS, **settings: str) -> "Deployment":
+        """A deployment with a name nobody has."""
+        return cls(f"test-{uuid.uuid4().hex[:8]}", overlays, **settings)
+
+    def write_settings(self) -> None:
+        """Makes .env as a user would: .env.example with some values changed."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for line in (ROOT / ".env.example").read_text().splitlines():
+            key = line.partition("=")[0]
+            lines.append(f"{key}={self.settings[key]}" if key in self.settings else line)
+        (self.home / ".env").write_text("\n".join(lines) + "\n")
+
+    def stack(self, *args: str, check: bool = True, stdin: str | None = None, seconds: float = 1800) -> str:
+        """Runs ./stack on this deployment and returns all it printed."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_")}
+        done = subprocess.run(
+            [str(ROOT / "stack"), "--deployment", self.name, *args],
+            capture_output=True, text=True, input=stdin, timeout=seconds, cwd=ROOT, env=environment,
+        )  # fmt: skip
+        printed = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"./stack {' '.join(args)} exited {done.returncode}:\n{printed[-6000:]}"
+        return printed
+
+    def compose(self) -> DockerCompose:
+        """testcontainers' handle on the same project; it takes the project's name from the environment alone."""
+        os.environ["COMPOSE_PROJECT_NAME"] = self.name
+        return DockerCompose(
+            ROOT, compose_file_name=list(self.settings["COMPOSE_FILE"].split(":")), env_file=str(self.home / ".env")
+        )
+
+    def secret(self, name: str) -> str:
+        """The content of a file in the deployment's secrets."""
+        return (self.home / "secrets" / name).read_text().strip()
+
+    def user(self, name: str = "admin", password: str | None = None) -> GraphQL:
+        """GraphQL as one user."""
+        return GraphQL(self.address, name, password or (self.secret("admin_password") if name == "admin" else PASSWORD))
+
+    def container(self, service: str) -> str:
+        """The container of a service."""
+        return f"{self.name}-{service}-1"
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """Docker's record of a container."""
+        found: dict[str, Any] = json.loads(docker("inspect", container))[0]
+        return found
+
+    def containers(self, *filters: str) -> list[str]:
+        """Names of the project's containers, stopped ones included."""
+        chosen = [part for text in (f"label=com.docker.compose.project={self.name}", *filters) for part in ("--filter", text)]
+        return docker("ps", "--all", "--format", "{{.Names}}", *chosen).split()
+
+    def run_containers(self, run_id: str) -> list[str]:
+        """The containers of one run; there should be one at most."""
+        return self.containers(f"label=dagster/run_id={run_id}")
+
+    def logs(self, service: str) -> str:
+        """What a service's container printed."""
+        done = subprocess.run(["docker", "logs", self.container(service)], capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    def python(self, service: str, source: str, check: bool = True) -> str:
+        """Runs Python in a service's container, with its secrets, and returns what it printed."""
+        return docker("exec", "-i", self.container(service), "entrypoint", "python", "-", check=check, stdin=source)
+
+    def sql(self, query: str, database: str = "dagster") -> list[list[str]]:
+        """Asks Postgres as its superuser."""
+        script = 'PGPASSWORD=$(cat /run/secrets/postgres_password) exec psql -h 127.0.0.1 -U postgres -AtF "|" -d "$0" -c "$1"'
+        printed = docker("exec", self.container("postgres"), "sh", "-c", script, database, query)
+        return [line.split("|") for line in printed.splitlines()]
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """What Docker still has of this project."""
+        label = f"label=com.docker.compose.project={self.name}"
+        return {
+            "containers": docker("ps", "--all", "--quiet", "--filter", label).split(),
+            "volumes": docker("volume", "ls", "--quiet", "--filter", label).split(),
+            "networks": docker("network", "ls", "--quiet", "--filter", label).split(),
+            "images": [n for n in docker("images", "--format", "{{.Repository}}").split() if n.startswith(f"{self.name}/")],
+        }
+
+    def keep_evidence(self) -> Path:
+        """Writes logs and inspect output of all containers to tests/artifacts."""
+        folder = ARTIFACTS / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.containers():
+            done = subprocess.run(["docker", "logs", "--timestamps", name], capture_output=True, text=True, timeout=60)
+            (folder / f"{name}.log").write_text(done.stdout + done.stderr)
+            (folder / f"{name}.json").write_text(docker("inspect", name, check=False))
+        return folder
+
+    def remove(self) -> None:
+        """Takes all of it away, however far it came."""
+        if (self.home / ".env").exists():
+            self.stack("down", "--delete-data", "--yes", check=False)
+        for name in self.containers():
+            docker("rm", "--force", "--volumes", name, check=False)
+        left = self.leftovers()
+        for volume in left["volumes"]:
+            docker("volume", "rm", "--force", volume, check=False)
+        for network in left["networks"]:
+            docker("network", "rm", network, check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def lake_rows(deployment: Deployment, service: str, query: str) -> list[Mapping[str, Any]]:
+    """Asks the lakes that a location's container can see, through its own credentials."""
+    source = f"""
+import json
+from platform_kit.lake import connect
+with connect() as lake:
+    answer = lake.sql({query!r})
+    print(json.dumps([dict(zip(answer.columns, row)) for row in answer.fetchall()], default=str))
+"""
+    rows: list[Mapping[str, Any]] = json.loads(deployment.python(service, source).splitlines()[-1])
+    return rows
+
+
+def running(deployment: Deployment) -> Iterator[str]:
+    """Names of the services' own containers."""
+    for name in deployment.containers():
+        if not deployment.inspect(name)["Config"]["Labels"].get("dagster/run_id"):
+            yield name
