@@ -1,0 +1,94 @@
+"""The broker as a whole: put together, started, stopped; and the check of its health."""
+
+import http.client
+import socket
+import time
+from pathlib import Path
+
+from run_broker import confinement, sandbox
+from run_broker.audit import Audit
+from run_broker.engine import Engine, EngineError
+from run_broker.handlers import Handlers
+from run_broker.http_message import MAX_BODY
+from run_broker.identity import Identity
+from run_broker.reaper import Reaper
+from run_broker.routes import CALLERS, describe
+from run_broker.runs import Runs
+from run_broker.server import CallerServer
+from run_broker.settings import Settings
+
+
+def socket_path(settings: Settings, caller: str) -> Path:
+    """Where a caller's socket is."""
+    return settings.sockets_dir / caller / "docker.sock"
+
+
+class Broker:
+    """One server a caller, and the reaper."""
+
+    def __init__(self, engine: Engine, identity: Identity, settings: Settings, audit: Audit) -> None:
+        """Put the parts together; nothing is bound yet."""
+        self._settings = settings
+        self._identity = identity
+        self._audit = audit
+        self.runs = Runs(engine, identity, settings)
+        self.reaper = Reaper(engine, self.runs, audit, settings)
+        handlers = Handlers(engine, self.runs, audit)
+        self._servers = [
+            CallerServer(caller, socket_path(settings, caller), handlers, audit, settings) for caller in CALLERS
+        ]
+
+    def start(self) -> None:
+        """Print the policy, then serve."""
+        self._audit.log.write("policy", **policy(self._settings, self._identity))
+        for server in self._servers:
+            server.start()
+        self.reaper.start()
+        self._audit.log.write("started", project=self._identity.project)
+
+    def stop(self) -> bool:
+        """Accept nothing more and finish the requests under way; False when some took too long."""
+        deadline = time.monotonic() + self._settings.broker_drain_timeout
+        for server in self._servers:
+            server.stop_listening()
+        finished = [server.finish(deadline) for server in self._servers]
+        self.reaper.stop()
+        self._audit.log.write("stopped", finished=all(finished))
+        return all(finished)
+
+
+def policy(settings: Settings, identity: Identity) -> dict[str, object]:
+    """What the broker allows, as data."""
+    return {
+        "project": identity.project,
+        "endpoints": describe(),
+        "create_reads": ["Image", "Cmd", "Labels: dagster/run_id dagster/job_name code-location run.memory run.cpus"],
+        "copied_from_code_server": ["User", "Env", "Binds", "Mounts", "SecurityOpt", "networks", *sandbox.COPIED],
+        "forced": {**sandbox.FORCED, "no-new-privileges": True, "swap": 0},
+        "never_mounted": [*confinement.ENGINE_PATHS, *sorted(identity.own_mounts)],
+        "largest_body": MAX_BODY,
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def check_health(settings: Settings) -> str:
+    """Why the broker is not healthy; empty when it is.
+
+    The engine is asked directly, so that a caller who floods its own socket cannot make the broker look ill: any HTTP
+    answer on a socket is life.
+    """
+    try:
+        Engine(settings.engine_socket, 5.0).ping()
+    except EngineError as error:
+        return f"engine: {error}"
+    for caller in CALLERS:
+        path = socket_path(settings, caller)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(5.0)
+                connection.connect(str(path))
+                connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                http.client.HTTPResponse(connection).begin()
+        except (OSError, http.client.HTTPException) as error:
+            return f"{path}: {error!r}"
+    return ""
