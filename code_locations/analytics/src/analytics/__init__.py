@@ -1,0 +1,1 @@
+"""Code location `analytics`: dbt models on the lake."""

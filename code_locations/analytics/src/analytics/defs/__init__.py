@@ -1,0 +1,1 @@
+"""Assets, jobs, automation and resources: each module here is loaded by its presence."""

@@ -1,0 +1,87 @@
+"""Plugin of dbt-duckdb, named in profiles.yml: makes each DuckDB session ready to attach lakes.
+
+It runs in dbt's own process and in the run's (which reads columns and row counts afterwards). Passwords go from
+platform_kit.environment into DuckDB's secrets: no profile, manifest, log or command line ever holds one.
+"""
+
+import os
+import tempfile
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+from dbt.adapters.duckdb.plugins import BasePlugin
+from platform_kit.environment import PostgresCatalog, current
+
+from analytics.project import LOCATION
+
+EXTENSIONS = ("ducklake", "postgres_scanner")
+# The rest of the container's memory is for two Pythons: Dagster's and dbt's.
+DUCKDB_SHARE = 0.35
+CGROUP = Path("/sys/fs/cgroup")
+
+
+class Plugin(BasePlugin):
+    """Called by dbt-duckdb before it attaches what the profile lists."""
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Settings that DuckDB takes only when it starts."""
+        # dagster-dbt opens a second, read-only session on the same file; with lakes there is no file to share.
+        creds.path = ":memory:"
+        config.pop("access_mode", None)
+        config.update(
+            memory_limit=f"{int(memory_bytes() * DUCKDB_SHARE) >> 20}MiB",
+            temp_directory=tempfile.gettempdir(),
+            # Extensions come as Python packages: nothing is fetched from a network.
+            autoinstall_known_extensions=False,
+            autoload_known_extensions=False,
+        )
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Load the extensions and, where catalogs are in Postgres, say who this location is."""
+        for extension in EXTENSIONS:
+            conn.execute(f"LOAD {literal(extension_file(extension))}")
+        environment = current(LOCATION)
+        for alias in sorted(attachment.alias or "" for attachment in (self.creds and self.creds.attach) or []):
+            catalog = environment.lake_catalog(alias)
+            if isinstance(catalog, PostgresCatalog):
+                conn.execute(secret(f"catalog_{alias}", catalog))
+
+    def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Nothing: settings of the instance hold for its cursors."""
+
+
+def secret(name: str, catalog: PostgresCatalog) -> str:
+    """The statement that lets DuckDB reach a catalog; its secrets never appear in an error message."""
+    options = {
+        "HOST": catalog.host,
+        "PORT": str(catalog.port),
+        "DATABASE": catalog.database,
+        "USER": catalog.user,
+        "PASSWORD": catalog.password.reveal(),
+    }
+    listed = ", ".join(f"{key} {literal(value)}" for key, value in options.items())
+    return f"CREATE OR REPLACE SECRET {name} (TYPE postgres, {listed})"
+
+
+def extension_file(name: str) -> Path:
+    """The extension where its package has it: installing it would copy 40 MB into a file system in memory."""
+    package = import_module(f"duckdb_extension_{name}")
+    return Path(str(resources.files(package))) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+
+
+def memory_bytes(cgroup: Path = CGROUP) -> int:
+    """What the container may use; DuckDB by itself looks at the machine and is killed instead of spilling to disk."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
+        if text.isdecimal():  # "max", and an enormous number, mean no limit
+            return min(int(text), machine)
+    return machine
+
+
+def literal(value: object) -> str:
+    """A SQL string, for statements that take no parameters."""
+    return "'" + str(value).replace("'", "''") + "'"

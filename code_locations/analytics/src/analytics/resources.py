@@ -1,0 +1,27 @@
+"""dbt as a resource."""
+
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from dagster_dbt import DbtCliResource
+from packaging.version import Version
+
+from analytics import project
+
+
+class LakeDbt(DbtCliResource):
+    """dbt of this Python environment, on this location's project."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        # The base class runs `dbt --version`: two seconds a run, and a question to a package index that runs cannot reach.
+        return Version(version("dbt-core"))
+
+
+def make(target: str) -> LakeDbt:
+    """The resource for a target of the profile."""
+    directory: Any = project.DIRECTORY
+    return LakeDbt(
+        project_dir=directory, profiles_dir=directory, target=target, dbt_executable=project.executable()
+    )
