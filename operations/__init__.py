@@ -1,0 +1,1 @@
+"""The Python behind ./stack: verbs that check first, then run docker and apt through one layer, `execute`."""

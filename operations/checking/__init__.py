@@ -1,0 +1,1 @@
+"""What `check` holds together. Each module returns all problems it sees, not the first."""

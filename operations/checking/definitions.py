@@ -1,0 +1,66 @@
+"""That dagster.yaml and the definitions of each location load, in the images that would run them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from operations import docker
+from operations.checking.problems import Problem
+from operations.context import Context
+
+INSTANCE_CHECK = Path(__file__).with_name("inside") / "dagster_yaml.py"
+# No network and no volume: loading definitions must need neither, or a location starts only on good days.
+SANDBOX = (
+    *("--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:size=256m,mode=1777"),  # noqa: S108
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "256", "--memory", "1g"),
+)
+
+
+def check(context: Context, locations: Iterable[str]) -> list[Problem]:
+    """Build what changed, then load everything."""
+    problems = []
+    with context.report.step("Build images") as step:
+        built = context.executor.stream(docker.build(context.deployment), step.update, check=False)
+        if not built.ok:
+            return [Problem("docker-compose.yml", None, f"the images do not build:\n{built.last_words}")]
+    services = context.config["services"]
+    daemon = services.get("daemon")
+    if daemon:
+        with context.report.step("Load dagster.yaml"):
+            code = INSTANCE_CHECK.read_text(encoding="utf-8")
+            result = context.executor.run(instance_check(daemon), stdin=code, check=False, timeout=120)
+            if not result.ok:
+                problems.append(Problem("dagster.yaml", None, result.last_words))
+    for name in locations:
+        if name not in services:
+            continue
+        with context.report.step(f"Load the definitions of {name}"):
+            result = context.executor.run(validate(name, services[name]), check=False, timeout=300)
+            if not result.ok:
+                problems.append(Problem(f"code_locations/{name}", None, f"does not load:\n{_reason(result.stderr)}"))
+    return problems
+
+
+def validate(name: str, spec: dict[str, Any]) -> list[str]:
+    """Load a location's definitions in its image, with its settings and without its secrets."""
+    environment = {**(spec.get("environment") or {}), "DAGSTER_HOME": ""}
+    settings = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+    module = f"{name}.definitions"
+    return ["docker", "run", *SANDBOX, *settings, spec["image"], "dagster", "definitions", "validate", "-m", module]
+
+
+def instance_check(spec: dict[str, Any]) -> list[str]:
+    """Check dagster.yaml with the very classes that it names."""
+    mounts = [
+        part
+        for mount in spec.get("volumes") or ()
+        if mount.get("type") == "bind"
+        for part in ("--volume", f"{mount['source']}:{mount['target']}:ro")
+    ]
+    settings = [part for key in spec.get("environment") or {} for part in ("--env", f"{key}=unset")]
+    return ["docker", "run", "--interactive", *SANDBOX, *mounts, *settings, spec["image"], "python", "-"]
+
+
+def _reason(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in lines[-15:])

@@ -1,0 +1,192 @@
+"""The command line: verbs, options, and the one place where errors become a message and an exit code."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from operations import locks
+from operations.context import Context
+from operations.deployment import PROD, Deployment
+from operations.errors import StackError
+from operations.execute import Shell
+from operations.report import Report
+from operations.verbs import check as check_verb
+from operations.verbs import doctor as doctor_verb
+from operations.verbs import down as down_verb
+from operations.verbs import status as status_verb
+from operations.verbs import test as test_verb
+from operations.verbs import up as up_verb
+from operations.verbs import user as user_verb
+
+ROOT = Path(__file__).resolve().parents[1]
+app = typer.Typer(
+    name="stack",
+    help="One command for a Dagster deployment on Docker Compose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+user_app = typer.Typer(help="Who may sign in.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+
+Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
+
+
+@dataclass
+class Call:
+    """The options that come before the verb."""
+
+    deployment: str = PROD
+    verbose: bool = False
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Which Compose project.")] = PROD,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every command, and tracebacks.")] = False,
+) -> None:
+    """Options of every verb."""
+    context.obj = Call(deployment, verbose)
+
+
+@app.command()
+def up(context: typer.Context) -> None:
+    """Start everything, install what is missing, wait until it answers. Changes nothing when nothing changed."""
+    with _locked(context, "up") as stack:
+        _exit(up_verb.up(stack))
+
+
+@app.command()
+def down(
+    context: typer.Context,
+    delete_data: Annotated[bool, typer.Option("--delete-data", help="Volumes, images and secrets as well.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Stop and remove the containers, live runs included. The data stays unless told otherwise."""
+    if delete_data and not yes:
+        _confirm(_context(context).deployment)
+    with _locked(context, "down", "with all data" if delete_data else "") as stack:
+        down_verb.down(stack, delete_data=delete_data)
+
+
+@app.command()
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show services, code locations and runs."""
+    _exit(status_verb.status(_context(context), as_json=as_json))
+
+
+@app.command()
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Find what is wrong, why, and what to do."""
+    _exit(doctor_verb.doctor(_context(context), as_json=as_json))
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    fast: Annotated[bool, typer.Option("--fast", help="Files only: build and load nothing.")] = False,
+) -> None:
+    """Validate the whole description without starting it."""
+    with _locked(context, "check") as stack:
+        _exit(check_verb.check(stack, fast=fast))
+
+
+@app.command("test", context_settings={"allow_extra_args": True})
+def run_tests(
+    context: typer.Context,
+    fast: Annotated[bool, typer.Option("--fast", help="Linters and unit tests only.")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Suites whose name contains this.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Performance tests as well.")] = False,
+) -> None:
+    """Run every test: linters, unit suites, end to end. Arguments after -- go to pytest."""
+    _exit(test_verb.test(_context(context), fast=fast, only=only or [], every=every, extra=context.args))
+
+
+@user_app.command("add")
+def user_add(
+    context: typer.Context,
+    name: str,
+    group: Annotated[list[str] | None, typer.Option("--group", help="May be given several times.")] = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read it from stdin.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Change a user that exists.")] = False,
+) -> None:
+    """Add a user; without --password-stdin a password is made and shown once."""
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    with _locked(context, f"user add {name}") as stack:
+        user_verb.add(stack, name, group or [], password, replace=replace)
+
+
+@user_app.command("remove")
+def user_remove(context: typer.Context, name: str) -> None:
+    """Remove a user."""
+    with _locked(context, f"user remove {name}") as stack:
+        user_verb.remove(stack, name)
+
+
+@user_app.command("list")
+def user_list(context: typer.Context) -> None:
+    """List users, groups and roles."""
+    user_verb.show(_context(context))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; the only place that catches."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verbose = "--verbose" in arguments
+    report = Report(verbose=verbose)
+    try:
+        app(arguments, prog_name="./stack", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except StackError as error:
+        if verbose:
+            report.errors.print_exception()
+        report.problem(error.found, error.expected, error.do)
+        return error.code
+    except KeyboardInterrupt:
+        report.problem("interrupted", "", "repeat the command: it takes up where it was")
+        return 130
+    except Exception as error:
+        if verbose:
+            report.errors.print_exception()
+        report.problem(f"unexpected: {type(error).__name__}: {error}", "", "repeat with --verbose for the traceback")
+        return 1
+    return 0
+
+
+def _context(context: typer.Context) -> Context:
+    call: Call = context.find_object(Call) or Call()
+    report = Report(verbose=call.verbose)
+    return Context(Deployment(ROOT, call.deployment), Shell(ROOT, report.log), report)
+
+
+@contextmanager
+def _locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context]:
+    stack = _context(context)
+    with locks.hold(stack.deployment.state / "lock", f"./stack {verb}", why) as note:
+        if note:
+            stack.report.warn(note)
+        yield stack
+
+
+def _confirm(deployment: Deployment) -> None:
+    if not sys.stdin.isatty():
+        raise StackError(
+            f"--delete-data removes all data of {deployment.name}, and there is nobody to ask",
+            "--yes, where no terminal is attached",
+            f"{deployment.stack} down --delete-data --yes",
+        )
+    typed = input(f"This deletes the database, the lake and the secrets of {deployment.name}. Type its name to go on: ")
+    if typed.strip() != deployment.name:
+        raise StackError("not confirmed", f"{deployment.name}", "nothing was removed")
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise typer.Exit(code)

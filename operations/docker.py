@@ -1,0 +1,126 @@
+"""Argument lists for docker and docker compose, and readers of what they answer. Nothing is executed here."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from operations.deployment import Deployment
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONEOFF_LABEL = "com.docker.compose.oneoff"
+RUN_LABEL = "run-broker.role"
+RUN_ID_LABEL = "dagster/run_id"
+
+Version = tuple[int, int]
+
+
+def compose(deployment: Deployment, *args: str) -> list[str]:
+    """A docker compose command on a deployment. Overlays come from COMPOSE_FILE in its .env."""
+    return [
+        *("docker", "compose", "--project-directory", str(deployment.root)),
+        *("--env-file", str(deployment.env_in_force), "--project-name", deployment.name),
+        *args,
+    ]
+
+
+def config(deployment: Deployment) -> list[str]:
+    """Everything resolved: overlays merged, variables filled in."""
+    return compose(deployment, "config", "--format", "json")
+
+
+def build(deployment: Deployment, services: Iterable[str] = ()) -> list[str]:
+    """Build images; plain progress is the one that a program can follow."""
+    return compose(deployment, "--progress", "plain", "build", *services)
+
+
+def start(deployment: Deployment, seconds: int) -> list[str]:
+    """Start what is not running as described. Never --remove-orphans: to Compose, live runs look like orphans."""
+    args = ("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(seconds))
+    return compose(deployment, "--progress", "plain", *args)
+
+
+def stop(deployment: Deployment, *, delete_data: bool) -> list[str]:
+    """Stop and remove everything, runs included; with the data where that is asked for."""
+    extra = ("--volumes", "--rmi", "all") if delete_data else ()
+    return compose(deployment, "--progress", "plain", "down", "--remove-orphans", *extra)
+
+
+def logs(deployment: Deployment, service: str, lines: int = 20) -> list[str]:
+    """The last lines of a service's output."""
+    return compose(deployment, "logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service)
+
+
+def containers_of(project: str) -> list[str]:
+    """Ids of all containers of a project, runs and stopped ones included."""
+    return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"]
+
+
+def inspect(ids: Iterable[str]) -> list[str]:
+    """Everything about some containers."""
+    return ["docker", "inspect", "--type", "container", *ids]
+
+
+def parse_version(text: str) -> Version | None:
+    """Major and minor of the first version number in what a tool prints."""
+    match = re.search(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the verbs look at in a container."""
+
+    id: str
+    name: str
+    service: str
+    state: str
+    health: str
+    exit_code: int
+    image: str
+    labels: dict[str, str] = field(default_factory=dict)
+    last_probe: str = ""
+    ports: frozenset[tuple[str, int]] = frozenset()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the broker started it for a run."""
+        return self.labels.get(RUN_LABEL) == "run"
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a service's own container: no run, no `compose run`."""
+        return not self.is_run and self.labels.get(ONEOFF_LABEL, "False") != "True"
+
+    @property
+    def is_well(self) -> bool:
+        """Running and, where it has a health check, healthy; or ended as a one-shot service should."""
+        if self.state == "exited":
+            return self.exit_code == 0
+        return self.state == "running" and self.health in ("", "healthy")
+
+
+def parse_inspect(text: str) -> list[Container]:
+    """Containers from `docker inspect`."""
+    return [_container(entry) for entry in json.loads(text or "[]")]
+
+
+def _container(entry: dict[str, Any]) -> Container:
+    state, labels = entry["State"], entry["Config"].get("Labels") or {}
+    health = state.get("Health") or {}
+    probes = health.get("Log") or []
+    published = (entry.get("NetworkSettings") or {}).get("Ports") or {}
+    return Container(
+        id=entry["Id"],
+        name=entry["Name"].lstrip("/"),
+        service=labels.get(SERVICE_LABEL, ""),
+        state=state["Status"],
+        health=health.get("Status", ""),
+        exit_code=state.get("ExitCode", 0),
+        image=entry["Config"]["Image"],
+        labels=labels,
+        last_probe=(probes[-1].get("Output", "").strip() if probes else ""),
+        ports=frozenset((to["HostIp"], int(to["HostPort"])) for tos in published.values() for to in tos or ()),
+    )

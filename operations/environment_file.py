@@ -1,0 +1,127 @@
+"""Reading, making and completing .env. Its schema is .env.example: the same keys, each with its comment."""
+
+import difflib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from operations.errors import StackError
+
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One line KEY=VALUE, with the comment lines above it."""
+
+    key: str
+    value: str
+    line: int
+    comment: tuple[str, ...] = ()
+
+
+def parse(text: str, file: str) -> dict[str, Setting]:
+    """All settings of a file; raises `StackError` with the line of the first that is not one."""
+    settings: dict[str, Setting] = {}
+    comment: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line:
+            comment = []
+        elif line.startswith("#"):
+            comment.append(line)
+        else:
+            setting = _setting(line, number, tuple(comment), file)
+            if setting.key in settings:
+                first = settings[setting.key].line
+                raise _error(file, number, f"{setting.key} is set twice, first in line {first}", "each setting once")
+            settings[setting.key] = setting
+            comment = []
+    return settings
+
+
+def read(path: Path, example: Path) -> dict[str, str]:
+    """The values of .env, checked against the keys of .env.example."""
+    known = parse(_text(example), example.name)
+    settings = parse(_text(path), str(path))
+    for setting in settings.values():
+        # Compose reads a few variables itself (COMPOSE_PROFILES and so on), whatever the files say.
+        if setting.key in known or setting.key.startswith("COMPOSE_"):
+            continue
+        near = difflib.get_close_matches(setting.key, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise _error(str(path), setting.line, f"unknown setting {setting.key}{hint}", "keys of .env.example")
+    return {key: setting.value for key, setting in settings.items()}
+
+
+def create(path: Path, example: Path, values: Mapping[str, str]) -> bool:
+    """Make .env from .env.example with some values replaced; an existing file stays. True when it was made."""
+    if path.exists():
+        return False
+    known = parse(_text(example), example.name)
+    lines = _text(example).splitlines()
+    for key, value in values.items():
+        if key in known:
+            lines[known[key].line - 1] = f"{key}={value}"
+        else:
+            lines.append(f"{key}={value}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, "\n".join(lines) + "\n", 0o600)
+    return True
+
+
+def append_new(path: Path, example: Path) -> list[str]:
+    """Append settings that a newer .env.example brings, with their comments; returns their keys."""
+    present = read(path, example)
+    missing = [setting for key, setting in parse(_text(example), example.name).items() if key not in present]
+    if missing:
+        blocks = ["\n".join([*setting.comment, f"{setting.key}={setting.value}"]) for setting in missing]
+        text = _text(path)
+        joined = "\n\n".join(blocks)
+        _replace(path, f"{text}{'' if text.endswith(chr(10)) else chr(10)}\n{joined}\n", path.stat().st_mode & 0o777)
+    return [setting.key for setting in missing]
+
+
+def _setting(line: str, number: int, comment: tuple[str, ...], file: str) -> Setting:
+    key, equals, value = line.removeprefix("export ").partition("=")
+    key = key.strip()
+    if not equals:
+        raise _error(file, number, f"{line!r} has no value; was the file cut off while it was written?", "KEY=value")
+    if not KEY.fullmatch(key):
+        raise _error(file, number, f"{key!r} is no name of a setting", "letters, digits and _")
+    value = value.strip()
+    if value[:1] in ("'", '"'):
+        end = value.find(value[0], 1)
+        if end < 0:
+            raise _error(file, number, f"the quote that opens the value of {key} is not closed", "a closing quote")
+        return Setting(key, value[1:end], number, comment)
+    return Setting(key, re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip(), number, comment)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"{path} cannot be read: {error}", "a UTF-8 text file with settings") from error
+
+
+def _error(file: str, line: int, found: str, expected: str) -> StackError:
+    return StackError(f"{file}:{line}: {found}", expected, f"edit line {line} of {file}")
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    # Written aside and renamed: an interrupted write leaves the old file, never half of the new one.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

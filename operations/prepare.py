@@ -1,0 +1,94 @@
+"""What `up` makes once and never overwrites: settings and secrets."""
+
+from pathlib import Path
+
+from operations import environment_file, secret_files, users
+from operations.context import Context
+from operations.deployment import PROD
+from operations.errors import StackError
+
+# Files that are made otherwise than by drawing a random value.
+GATEWAY_FILES = ("gateway_users", "gateway_groups")
+FIRST_PORT, LAST_PORT = 3001, 3999
+
+
+def planned(context: Context) -> dict[str, str]:
+    """The settings that `up` will have, for the checks that come before it makes them."""
+    values = context.deployment.settings()
+    return values if context.deployment.env_file.exists() else {**values, **_of_its_own(context)}
+
+
+def settings(context: Context) -> None:
+    """Make .env, or append what a newer .env.example brings."""
+    deployment = context.deployment
+    where = deployment.shown(deployment.env_file)
+    if not deployment.env_file.exists():
+        environment_file.create(deployment.env_file, deployment.example, _of_its_own(context))
+        context.report.say(f"Made {where} from .env.example")
+        return
+    added = environment_file.append_new(deployment.env_file, deployment.example)
+    if added:
+        context.report.say(f"Appended new settings to {where}: {', '.join(added)}")
+
+
+def _of_its_own(context: Context) -> dict[str, str]:
+    """What differs from .env.example in a deployment beside prod: its own secrets and a port of its own."""
+    deployment = context.deployment
+    if deployment.name == PROD:
+        return {}
+    ports = range(FIRST_PORT, LAST_PORT + 1)
+    free = next((port for port in ports if context.host.port_problem("127.0.0.1", port) is None), None)
+    if free is None:
+        raise StackError(
+            f"no port from {FIRST_PORT} to {LAST_PORT} is free", "one for this deployment", "stop a deployment"
+        )
+    return {"SECRETS_DIR": f"./.deployments/{deployment.name}/secrets", "GATEWAY_PORT": str(free)}
+
+
+def make_secrets(context: Context) -> None:
+    """Every secret that Compose names and that has no file yet, and the first user."""
+    directory = context.deployment.secrets()
+    secret_files.make_directory(directory)
+    made = []
+    for path in missing_secrets(context, directory):
+        if secret_files.create(path, secret_files.generate()):
+            made.append(path.name)
+    made += _first_user(directory)
+    if made:
+        context.report.say(f"Made in {context.deployment.shown(directory)}: {', '.join(sorted(made))}")
+
+
+def missing_secrets(context: Context, directory: Path) -> list[Path]:
+    """Files of secrets that are to be drawn. One that lies elsewhere is its owner's to make."""
+    missing = []
+    for name, secret in (context.config.get("secrets") or {}).items():
+        path = Path(secret["file"]) if "file" in secret else None
+        if path is None or path.name in GATEWAY_FILES or path.is_file():
+            continue
+        if path.parent.resolve() != directory:
+            raise StackError(
+                f"the secret {name} has no file: {path}",
+                f"a file there, or one in {directory}, which would be made",
+                "make it (readable for the container's user), or correct SECRETS_DIR",
+            )
+        missing.append(path)
+    return missing
+
+
+def _first_user(directory: Path) -> list[str]:
+    """The user admin; nothing when there are users already, whoever they are."""
+    password = directory / "admin_password"
+    files = [directory / name for name in GATEWAY_FILES]
+    missing = [path for path in files if not path.is_file()]
+    made = []
+    if secret_files.create(password, secret_files.generate()):
+        made.append(password.name)
+    people = users.Users(directory)
+    if not people.read():
+        admin = users.new_user("admin", password.read_text(encoding="utf-8").strip(), ["platform"])
+        people.write([admin])
+        return [*made, *(path.name for path in missing)]
+    for path in missing:
+        if secret_files.create(path, ""):
+            made.append(path.name)
+    return made

@@ -1,0 +1,73 @@
+"""How verbs tell people what happens: one line a step with its time, a live line while it lasts on a terminal."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+
+
+class Step:
+    """A step that is under way."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self.outcome = ""
+
+    def update(self, text: str) -> None:
+        """What it does at the moment."""
+        self._show(text)
+
+    def done(self, text: str) -> None:
+        """What came out of it."""
+        self.outcome = text
+
+
+class Report:
+    """Writes for people to one console, diagnostics to another."""
+
+    def __init__(self, console: Console | None = None, errors: Console | None = None, verbose: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.errors = errors or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.verbose = verbose
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """One step: its title while it lasts, its outcome and time afterwards."""
+        begin = time.monotonic()
+        if self.console.is_terminal and not self.verbose:
+            with self.console.status(escape(title)) as status:
+                step = Step(lambda text: status.update(f"{escape(title)} [dim]{escape(text[:100])}[/dim]"))
+                yield step
+        else:
+            step = Step(lambda _: None)
+            yield step
+        outcome = f": {step.outcome}" if step.outcome else ""
+        took = time.monotonic() - begin
+        self.console.print(f"[green]✓[/green] {escape(title + outcome)} [dim]({took:.1f} s)[/dim]")
+
+    def say(self, text: str = "") -> None:
+        """A plain line."""
+        self.console.print(escape(text))
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or the like."""
+        self.console.print(renderable)
+
+    def warn(self, text: str) -> None:
+        """Something to know that stops nothing."""
+        self.errors.print(f"[yellow]![/yellow] {escape(text)}")
+
+    def problem(self, found: str, expected: str, do: str) -> None:
+        """An error or a finding: what, what should be, what to do."""
+        self.errors.print(f"[red]✗[/red] {escape(found)}")
+        if expected:
+            self.errors.print(f"  expected: {escape(expected)}")
+        if do:
+            self.errors.print(f"  do: {escape(do)}")
+
+    def log(self, line: str) -> None:
+        """Every command and its output, when that was asked for."""
+        if self.verbose:
+            self.errors.print(escape(line), style="dim")

@@ -1,0 +1,1 @@
+"""The runner behind ./stack test: environments, suites, results."""

@@ -1,0 +1,56 @@
+"""down: stop and remove the containers, runs included; with --delete-data everything of this deployment."""
+
+import shutil
+
+from operations import docker, preflight
+from operations.context import Context
+from operations.errors import StackError
+
+
+def down(context: Context, *, delete_data: bool) -> None:
+    """Take the deployment down."""
+    deployment = context.deployment
+    deployment.require_env()
+    preflight.server_version(context)
+    title = "Remove containers, networks" + (", volumes, images" if delete_data else "")
+    with context.report.step(title) as step:
+        context.executor.stream(docker.stop(deployment, delete_data=delete_data), step.update)
+        if delete_data:
+            remove_left_overs(context)
+    if not delete_data:
+        context.report.say(f"The data stays; {deployment.stack} up brings everything back.")
+        return
+    _remove_files(context)
+    context.report.say(f"Nothing of {deployment.name} is left.")
+
+
+def remove_left_overs(context: Context) -> None:
+    """What Compose does not know of any more: volumes and images of services that left the file."""
+    project = context.deployment.name
+    label = f"label={docker.PROJECT_LABEL}={project}"
+    run = context.executor.run
+    ids = run(docker.containers_of(project)).stdout.split()
+    if ids:
+        run(["docker", "rm", "--force", "--volumes", *ids])
+    for kind in ("volume", "network"):
+        names = run(["docker", kind, "ls", "--quiet", "--filter", label]).stdout.split()
+        if names:
+            run(["docker", kind, "rm", *names])
+    images = run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{project}/*"]).stdout.split()
+    # An untagged image cannot be named, and is no longer the deployment's.
+    named = [image for image in images if not image.endswith(":<none>")]
+    if named:
+        run(["docker", "image", "rm", "--force", *named])
+
+
+def _remove_files(context: Context) -> None:
+    """Secrets go with the database that they open. Settings of prod are somebody's work and stay."""
+    deployment = context.deployment
+    directory = deployment.secrets()
+    # SECRETS_DIR may point outside the checkout: such files belong to whoever put them there.
+    if directory.is_relative_to(deployment.root) and directory != deployment.root:
+        shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            raise StackError(f"{directory} could not be removed", "files of this user", f"sudo rm -r {directory}")
+    if deployment.home != deployment.root:
+        shutil.rmtree(deployment.home, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""up: from a bare machine to a deployment that answers. Checks first; what exists already stays as it is."""
+
+import re
+
+from operations import base_image, docker, gateway, preflight, prepare, waiting
+from operations.context import Context
+from operations.errors import StackError
+from operations.execute import CommandError
+from operations.report import Step
+
+START_SECONDS = 600
+LOAD_SECONDS = 180
+# Some locations do not load; the deployment runs. Another code than 1, so that a script can tell it apart.
+LOCATIONS_BROKEN = 3
+
+
+def up(context: Context) -> int:
+    """Bring the deployment up; returns the exit code."""
+    with context.report.step("Check this machine"):
+        preflight.require_tools(context)
+        containers = context.containers()
+        started = any(container.state == "running" for container in containers)
+        findings = preflight.resources(context, started=started)
+        taken = preflight.port(context, prepare.planned(context), containers)
+        preflight.refuse(findings + ([taken] if taken else []))
+    # From here on things change.
+    prepare.settings(context)
+    prepare.make_secrets(context)
+    base_image.provide(context)
+    _build(context)
+    _start(context)
+    return _finish(context, _load(context))
+
+
+def _build(context: Context) -> None:
+    with context.report.step("Build images") as step:
+        progress = BuildProgress(step)
+        result = context.executor.stream(docker.build(context.deployment), progress.line, check=False)
+        if not result.ok:
+            raise StackError(
+                f"the build failed: {progress.failure(result.last_words)}",
+                "every image to build",
+                "correct what it complains about and repeat; --verbose shows the whole output",
+            )
+        step.done(f"{progress.built} steps run, {progress.cached} unchanged")
+
+
+class BuildProgress:
+    """Follows BuildKit's plain output: which step is under way, how many were run, what the failing one said."""
+
+    STEP = re.compile(r"#(\d+) \[([^\]]+)\] (.*)")
+    WORD = re.compile(r"#(\d+) (CACHED|DONE|ERROR)\b")
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._titles: dict[str, str] = {}
+        self._tail: list[str] = []
+        self.built = self.cached = 0
+
+    def line(self, line: str) -> None:
+        """One line of output."""
+        self._tail = [*self._tail[-39:], line]
+        if match := self.STEP.match(line):
+            self._titles[match[1]] = f"[{match[2]}] {match[3]}"
+            self._step.update(self._titles[match[1]])
+        elif (match := self.WORD.match(line)) and match[1] in self._titles:
+            self.cached += match[2] == "CACHED"
+            self.built += match[2] == "DONE"
+
+    def failure(self, otherwise: str) -> str:
+        """The output of the step that failed."""
+        return "\n".join(line for line in self._tail if line.strip()) or otherwise
+
+
+def _start(context: Context) -> None:
+    with context.report.step("Start services") as step:
+        result = context.executor.stream(docker.start(context.deployment, START_SECONDS), step.update, check=False)
+        if not result.ok:
+            raise _not_started(context, CommandError(result))
+        step.done("all healthy")
+
+
+def _not_started(context: Context, error: CommandError) -> StackError:
+    """Name the services that are unwell, each with the end of its output."""
+    unwell = [container for container in context.containers() if container.is_service and not container.is_well]
+    culprits = [container for container in unwell if container.state != "created"] or unwell
+    if not culprits:
+        return error
+    told = []
+    for container in culprits:
+        state = f"exited with {container.exit_code}" if container.state == "exited" else container.state
+        state += f", {container.health}" if container.health else ""
+        output = context.executor.run(docker.logs(context.deployment, container.service), check=False).stdout.strip()
+        told.append(
+            f"{container.service} is {state}\n" + "\n".join(f"    {line}" for line in output.splitlines()[-10:])
+        )
+    return StackError(
+        "\n".join(told),
+        "every service healthy",
+        f"{context.deployment.stack} doctor explains more; what did start keeps running",
+    )
+
+
+def _load(context: Context) -> list[gateway.Location]:
+    """Wait until every location has loaded or said why it does not."""
+    with context.report.step("Load code locations") as step:
+        client = gateway.as_admin(context.deployment)
+        last = "nothing"
+
+        def settled() -> list[gateway.Location] | None:
+            nonlocal last
+            try:
+                found = client.locations()
+            except gateway.RefusedError as error:
+                raise StackError(
+                    str(error),
+                    "the password in secrets/admin_password to be the one of the user admin",
+                    f"{context.deployment.stack} user add admin --replace --group platform",
+                ) from error
+            except gateway.UnreachableError as error:
+                last = str(error)
+                return None
+            waiting_for = [location.name for location in found if location.loading]
+            last = f"waiting for {', '.join(waiting_for)}"
+            step.update(last)
+            return None if waiting_for or not found else found
+
+        locations = waiting.until(settled, LOAD_SECONDS)
+        if locations is None:
+            raise StackError(
+                f"after {LOAD_SECONDS} s the webserver has not loaded the code locations: {last}",
+                "every location loaded, or an error that says why not",
+                f"{context.deployment.stack} doctor",
+            )
+        step.done(", ".join(location.name for location in locations if not location.error))
+    return locations
+
+
+def _finish(context: Context, locations: list[gateway.Location]) -> int:
+    deployment = context.deployment
+    broken = [location for location in locations if location.error]
+    for location in broken:
+        context.report.problem(
+            f"code location {location.name} does not load:\n{_end(location.error)}",
+            "its definitions to load; the others work meanwhile",
+            f"correct code_locations/{location.name} and repeat",
+        )
+    password = deployment.shown(deployment.secrets() / "admin_password")
+    context.report.say()
+    context.report.say(f"  Address:  {gateway.address(deployment.settings())}")
+    context.report.say("  User:     admin")
+    context.report.say(f"  Password: in {password}")
+    return LOCATIONS_BROKEN if broken else 0
+
+
+def _end(error: str) -> str:
+    return "\n".join(f"    {line}" for line in error.splitlines()[-12:])
