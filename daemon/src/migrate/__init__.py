@@ -1,0 +1,1 @@
+"""Prepares the database at every start: roles, databases, Dagster's schema, grants. Changes only what differs."""
