@@ -91,6 +91,11 @@ class Environment:
         return self.kind is Kind.PROD
 
     @property
+    def is_embedded(self) -> bool:
+        """True where there is no Postgres: LOCAL without POSTGRES_HOST. Catalogs are then files."""
+        return self.kind is Kind.LOCAL and not setting("POSTGRES_HOST", "")
+
+    @property
     def dbt_target(self) -> str:
         """The dbt target of the same name: local, branch or prod."""
         return self.kind.value
@@ -128,7 +133,7 @@ class Environment:
     def lake_catalog(self, location: str | None = None) -> PostgresCatalog | FileCatalog:
         """Where the catalog of a location's lake is; always with this location's own role."""
         name = _checked_location(location or self.code_location)
-        if self.kind is Kind.LOCAL and not setting("POSTGRES_HOST", ""):
+        if self.is_embedded:
             return FileCatalog(self._lake_root() / f"{name}.ducklake")
         return PostgresCatalog(
             host=setting("POSTGRES_HOST"),
@@ -178,7 +183,7 @@ def port_setting(name: str, default: int) -> int:
 
 
 def secret(name: str) -> Secret:
-    """The secret `name`: from the environment, where an image's entry point puts it, else from the file `<name>_FILE`."""
+    """The secret `name`: from the environment, where an entry point puts it, else from the file `<name>_FILE`."""
     value = os.environ.get(name, "")
     file = os.environ.get(f"{name}_FILE", "")
     if not value and file:

@@ -1,0 +1,31 @@
+"""What the assets use, by environment: the same code reads and writes on a laptop, on a branch and in production."""
+
+import dagster as dg
+from ingestion.days import HERE
+
+from platform_kit.database import Database
+from platform_kit.embedded import EmbeddedDatabase
+from platform_kit.http_api import HttpApiResource
+from platform_kit.lake import LakeIOManager, LakeResource
+from platform_kit.postgres import PostgresResource
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The lake stores what assets return; sources are read with the settings SOURCE_DATABASE_* and SOURCE_API_*."""
+    lake = LakeResource(code_location=HERE.code_location)
+    return dg.Definitions(
+        resources={
+            "io_manager": LakeIOManager(lake=lake),
+            "lake": lake,
+            "source_database": PostgresResource(prefix="SOURCE_DATABASE"),
+            "source_api": HttpApiResource(prefix="SOURCE_API"),
+            "reference_database": _reference_database(),
+        }
+    )
+
+
+def _reference_database() -> Database:
+    if HERE.is_embedded:
+        return EmbeddedDatabase(path=str(HERE.lake_data_path().with_name(f"{HERE.code_location}_tables.duckdb")))
+    return PostgresResource(prefix="POSTGRES", database=HERE.catalog_database)

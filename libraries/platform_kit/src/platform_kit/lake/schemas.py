@@ -1,0 +1,88 @@
+"""How a table's columns come to be and change.
+
+The first write makes the table. Later a new column is added (older rows have NULL there) and a narrower type fits into
+a wider one; a column that is missing or of another type is refused: rows would change their meaning in silence.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from platform_kit.lake.connection import quoted
+from platform_kit.lake.errors import LakeError
+from platform_kit.lake.frames import columns_of
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_ANY = '"NULL"'
+_WIDER = {
+    "TINYINT": {"SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
+    "SMALLINT": {"INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
+    "INTEGER": {"BIGINT", "HUGEINT", "DOUBLE"},
+    "BIGINT": {"HUGEINT"},
+    "UTINYINT": {"USMALLINT", "UINTEGER", "UBIGINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
+    "USMALLINT": {"UINTEGER", "UBIGINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
+    "UINTEGER": {"UBIGINT", "BIGINT", "HUGEINT", "DOUBLE"},
+    "UBIGINT": {"HUGEINT"},
+    "FLOAT": {"DOUBLE"},
+}
+
+
+def stored_type(kind: str) -> str:
+    """The type that a column of an incoming frame of type `kind` is stored as: DuckLake has no enumerations."""
+    return "VARCHAR" if kind.startswith("ENUM(") else kind
+
+
+def prepare(
+    connection: "DuckDBPyConnection",
+    table: str,
+    schema: str,
+    incoming: dict[str, str],
+    partitioned_by: Sequence[str],
+) -> None:
+    """Make `table` fit `incoming`, inside the caller's transaction."""
+    import duckdb
+
+    try:
+        present = columns_of(connection, table)
+    except duckdb.CatalogException:
+        _create(connection, table, schema, incoming, partitioned_by)
+        return
+    refuse_misfits(table, present, incoming)
+    for name in incoming.keys() - present.keys():
+        _refuse_untyped(table, {name: incoming[name]})
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {incoming[name]}")
+
+
+def refuse_misfits(table: str, present: dict[str, str], incoming: dict[str, str]) -> None:
+    """An error that lists every column that is missing from `incoming` or does not fit the table."""
+    missing = [f"{name} is missing" for name in present if name not in incoming]
+    other = [
+        f"{name} is {incoming[name]}, the table has {kind}"
+        for name, kind in present.items()
+        if name in incoming and incoming[name] not in (kind, _ANY) and kind not in _WIDER.get(incoming[name], ())
+    ]
+    if missing or other:
+        raise LakeError(
+            f"the frame does not fit table {table}: {'; '.join(missing + other)}. Cast or add the columns (as NULL), "
+            "or, when the table shall change, ALTER or DROP it first. Nothing was written."
+        )
+
+
+def _create(
+    connection: "DuckDBPyConnection", table: str, schema: str, incoming: dict[str, str], partitioned_by: Sequence[str]
+) -> None:
+    _refuse_untyped(table, incoming)
+    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in incoming.items())
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    connection.execute(f"CREATE TABLE {table} ({columns})")
+    if partitioned_by:
+        connection.execute(f"ALTER TABLE {table} SET PARTITIONED BY ({', '.join(partitioned_by)})")
+
+
+def _refuse_untyped(table: str, columns: dict[str, str]) -> None:
+    untyped = [name for name, kind in columns.items() if kind == _ANY]
+    if untyped:
+        raise LakeError(
+            f"columns of {table} have no type, because all their values are NULL: cast {', '.join(untyped)}"
+        )
