@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from operations import secret_files
+from operations.errors import StackError
+
+
+def test_secrets_are_readable_for_containers_behind_a_closed_door(tmp_path: Path) -> None:
+    directory = tmp_path / "secrets"
+    directory.mkdir(mode=0o755)
+    secret_files.make_directory(directory)
+    assert secret_files.create(directory / "a", "value")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "a").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in directory.iterdir()] == ["a"]
+
+
+def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("first")
+    assert not secret_files.create(path, "second")
+    assert path.read_text() == "first"
+
+
+def test_of_two_writers_at_once_the_second_loses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    link = secret_files.os.link
+
+    def late(source: str, target: Path) -> None:
+        path.write_text("the other's")
+        link(source, target)
+
+    monkeypatch.setattr(secret_files.os, "link", late)
+    assert not secret_files.create(path, "mine")
+    assert path.read_text() == "the other's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_that_docker_made_in_place_of_a_secret_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(StackError, match="is a directory"):
+        secret_files.create(tmp_path / "a", "value")
+
+
+def test_rewriting_keeps_the_file_that_containers_have_mounted(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("a long old content\n")
+    inode = path.stat().st_ino
+    secret_files.rewrite(path, "short\n")
+    assert path.read_text() == "short\n"
+    assert path.stat().st_ino == inode
+
+
+def test_generated_secrets_have_32_random_bytes() -> None:
+    drawn = {secret_files.generate() for _ in range(50)}
+    assert len(drawn) == 50
+    assert all(len(secret) == 43 for secret in drawn)
