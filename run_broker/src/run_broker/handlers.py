@@ -44,11 +44,11 @@ class Handlers:
             request = read()
             if request is None:
                 return None
-            if request.method == "POST" and request.body and not request.target.split("?")[0].endswith("/create"):
-                # Old engines let a start request carry a whole HostConfig.
-                raise Refusal(400, "unexpected-body", "only create takes a body")
             match = match_route(decision.caller, request.method, request.target)
             decision.route = match.route.name
+            if request.body and decision.route != "create":
+                # Old engines let a start request carry a whole HostConfig.
+                raise Refusal(400, "unexpected-body", "only create takes a body")
             response = self._by_route[match.route.name](request, match, decision)
         except Refusal as refusal:
             return self.refuse(refusal, decision)

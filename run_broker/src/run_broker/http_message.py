@@ -130,8 +130,10 @@ class RequestReader:
             raise Refusal(408, "too-slow", "the request did not arrive in time") from error
 
     def _has_more(self) -> bool:
+        # Not MSG_DONTWAIT: with a timeout set, Python waits for data before it asks the kernel.
+        self._connection.setblocking(False)
         try:
-            return bool(self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self._connection.recv(1, socket.MSG_PEEK))
         except BlockingIOError:
             return False
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from run_broker.create_request import LOCATION_LABEL
+from run_broker.create_request import JOB_NAME_LABEL, LOCATION_LABEL, RUN_ID_LABEL
 from run_broker.engine_views import Container, Summary
 from run_broker.identity import IMAGE_LABEL, PROJECT_LABEL, ROLE_LABEL, SERVICE_LABEL
 
 # Only labels that the broker wrote; others come from the image.
-_SHOWN_LABELS = ("dagster/", LOCATION_LABEL, ROLE_LABEL, IMAGE_LABEL, PROJECT_LABEL, SERVICE_LABEL)
+_SHOWN_LABELS = frozenset(
+    (RUN_ID_LABEL, JOB_NAME_LABEL, LOCATION_LABEL, ROLE_LABEL, IMAGE_LABEL, PROJECT_LABEL, SERVICE_LABEL)
+)
 
 
 def redact(container: Container) -> dict[str, Any]:
@@ -50,4 +52,4 @@ def redact_summary(row: Summary) -> dict[str, Any]:
 
 
 def _shown(labels: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in labels.items() if key.startswith(_SHOWN_LABELS)}
+    return {key: value for key, value in labels.items() if key in _SHOWN_LABELS}
