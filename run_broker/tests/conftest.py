@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from run_broker.audit import Audit, Log, Metrics
 from run_broker.broker import Broker
 from run_broker.engine import Engine
@@ -90,7 +91,13 @@ class FakeEngine:
         self.containers: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self.output = b""
-        self.versions = {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}
+        self.versions = {
+            "Version": "20.10.24",
+            "ApiVersion": "1.41",
+            "MinAPIVersion": "1.12",
+            "Os": "linux",
+            "Arch": "amd64",
+        }
         self._lock = threading.Lock()
 
     def add(self, container: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +230,7 @@ def serve_engine(engine: FakeEngine) -> Iterator[FakeEngine]:
             with contextlib.suppress(OSError):
                 self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _any
+        do_GET = do_POST = do_DELETE = _any  # noqa: N815 - http.server calls them so
 
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""
@@ -267,7 +274,9 @@ class World:
     engine: FakeEngine
     settings: Settings
     stream: io.StringIO = field(default_factory=io.StringIO)
-    identity: Identity = field(default_factory=lambda: Identity(PROJECT, frozenset({"prod_broker-daemon", "/opt/engine/docker.sock"})))
+    identity: Identity = field(
+        default_factory=lambda: Identity(PROJECT, frozenset({"prod_broker-daemon", "/opt/engine/docker.sock"}))
+    )
 
     def __post_init__(self) -> None:
         self.restart(first=True)

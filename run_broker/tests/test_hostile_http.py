@@ -147,10 +147,17 @@ QUERIES = [
 
 FRAMING = [
     case("chunked-body", post(CREATE, b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"), 411, "transfer-encoding"),
-    case("chunked-and-length", post(CREATE, b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 411, "transfer-encoding"),
+    case(
+        "chunked-and-length",
+        post(CREATE, b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+        411,
+        "transfer-encoding",
+    ),
     case("identity-coding", post(CREATE, b"Transfer-Encoding: identity\r\n"), 411, "transfer-encoding"),
     case("two-lengths", post(CREATE, b"Content-Length: 2\r\nContent-Length: 40\r\n", b"{}"), 400, "duplicate-header"),
-    case("two-equal-lengths", post(CREATE, b"Content-Length: 2\r\ncontent-length: 2\r\n", b"{}"), 400, "duplicate-header"),
+    case(
+        "two-equal-lengths", post(CREATE, b"Content-Length: 2\r\ncontent-length: 2\r\n", b"{}"), 400, "duplicate-header"
+    ),
     case("length-list", post(CREATE, b"Content-Length: 2, 2\r\n", b"{}"), 400, "malformed-content-length"),
     case("length-with-plus", post(CREATE, b"Content-Length: +2\r\n", b"{}"), 400, "malformed-content-length"),
     case("length-negative", post(CREATE, b"Content-Length: -2\r\n", b"{}"), 400, "malformed-content-length"),
@@ -163,15 +170,26 @@ FRAMING = [
     case("body-without-length", post(CREATE, JSON, b"{}"), 400, "trailing-bytes"),
     case("body-longer-than-length", post(CREATE, JSON + b"Content-Length: 2\r\n", b"{}{}"), 400, "trailing-bytes"),
     case("body-on-get", request("GET /version HTTP/1.1", OK + b"Content-Length: 2\r\n", b"{}"), 400, "unexpected-body"),
-    case("body-on-start", post(f"/containers/{ID}/start", JSON + b"Content-Length: 2\r\n", b"{}"), 400, "unexpected-body"),
-    case("body-on-stop", post(f"/containers/{ID}/stop", JSON + b"Content-Length: 2\r\n", b"{}"), 400, "unexpected-body"),
+    case(
+        "body-on-start", post(f"/containers/{ID}/start", JSON + b"Content-Length: 2\r\n", b"{}"), 400, "unexpected-body"
+    ),
+    case(
+        "body-on-stop", post(f"/containers/{ID}/stop", JSON + b"Content-Length: 2\r\n", b"{}"), 400, "unexpected-body"
+    ),
     case("pipelined-requests", get("/version") + get("/version"), 400, "trailing-bytes"),
-    case("smuggled-request", post(CREATE, JSON + b"Content-Length: 2\r\n", b"{}" + get("/version")), 400, "trailing-bytes"),
+    case(
+        "smuggled-request",
+        post(CREATE, JSON + b"Content-Length: 2\r\n", b"{}" + get("/version")),
+        400,
+        "trailing-bytes",
+    ),
     case("compressed-body", post(CREATE, b"Content-Encoding: gzip\r\n"), 415, "content-encoding"),
     case("expect-continue", post(CREATE, b"Expect: 100-continue\r\n"), 417, "expectation"),
     case("upgrade-tcp", post(CREATE, b"Connection: Upgrade\r\nUpgrade: tcp\r\n"), 400, "upgrade"),
     case("upgrade-h2c", request("GET /version HTTP/1.1", OK + b"Upgrade: h2c\r\n"), 400, "upgrade"),
-    case("upgrade-hidden-in-a-list", request("GET /version HTTP/1.1", b"Connection: close, upgrade\r\n"), 400, "upgrade"),
+    case(
+        "upgrade-hidden-in-a-list", request("GET /version HTTP/1.1", b"Connection: close, upgrade\r\n"), 400, "upgrade"
+    ),
     case("connection-names-a-header", request("GET /version HTTP/1.1", b"Connection: host\r\n"), 400, "upgrade"),
 ]
 
@@ -186,7 +204,9 @@ SYNTAX = [
     case("empty-line-first", b"\r\n" + get("/version"), 400, "malformed-request-line"),
     case("bare-line-feeds", b"GET /version HTTP/1.1\nHost: x\n\n\r\n\r\n", 400, "malformed-request-line"),
     case("line-feed-in-a-header", request("GET /version HTTP/1.1", b"Host: x\nX: y\r\n"), 400, "malformed-header"),
-    case("carriage-return-in-a-header", request("GET /version HTTP/1.1", b"Host: x\rX: y\r\n"), 400, "malformed-header"),
+    case(
+        "carriage-return-in-a-header", request("GET /version HTTP/1.1", b"Host: x\rX: y\r\n"), 400, "malformed-header"
+    ),
     case("folded-header", request("GET /version HTTP/1.1", b"Host: x\r\n y\r\n"), 400, "malformed-header"),
     case("space-before-colon", post(CREATE, b"Content-Length : 2\r\n"), 400, "malformed-header"),
     case("space-before-header", post(CREATE, b" Content-Length: 2\r\n"), 400, "malformed-header"),
@@ -195,7 +215,12 @@ SYNTAX = [
     case("null-in-a-header", request("GET /version HTTP/1.1", b"Host: x\x00y\r\n"), 400, "malformed-header"),
     case("non-ascii-header", request("GET /version HTTP/1.1", "Host: ſ\r\n".encode()), 400, "malformed-header"),
     case("two-hosts", request("GET /version HTTP/1.1", b"Host: a\r\nHost: b\r\n"), 400, "duplicate-header"),
-    case("header-flood", request("GET /version HTTP/1.1", b"".join(b"A%d: x\r\n" % n for n in range(65))), 431, "headers-too-large"),
+    case(
+        "header-flood",
+        request("GET /version HTTP/1.1", b"".join(b"A%d: x\r\n" % n for n in range(65))),
+        431,
+        "headers-too-large",
+    ),
     case("header-of-a-megabyte", request("GET /version HTTP/1.1", b"A: " + b"x" * 1_000_000), 431, "headers-too-large"),
     case("headers-that-never-end", b"GET /version HTTP/1.1\r\n" + b"A: x\r\n" * 4000, 431, "headers-too-large"),
 ]

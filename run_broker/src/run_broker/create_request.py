@@ -59,7 +59,9 @@ def is_run_id(text: str) -> bool:
 
 def repository_of(image: str) -> str | None:
     """The name of an image before its tag and digest, or None for what is no name (such as a bare id)."""
-    match = _IMAGE.fullmatch(image) if len(image) <= 400 else None
+    if image.startswith("sha256:") or len(image) > 400:
+        return None
+    match = _IMAGE.fullmatch(image)
     return match[1] if match else None
 
 
@@ -94,7 +96,7 @@ def _check_keys(document: dict[str, Any]) -> None:
         if meant or not key.isascii():
             # The engine would read this key as the other one; reading it as nothing would be the filter's mistake.
             raise Refusal(400, "ambiguous-key", f"the key {key[:60]!r} is not written as Docker writes it")
-        if not _is_empty(value):
+        if value:
             raise _asks_for_power(key)
 
 
@@ -108,7 +110,7 @@ def _check_host_config(host_config: Any) -> None:
             raise Refusal(400, "ambiguous-key", f"the key HostConfig.{key[:60]!r} is not written as Docker writes it")
         if key == "NetworkMode" and value == "default":
             continue
-        if not _is_empty(value):
+        if value:
             raise _asks_for_power(f"HostConfig.{key}")
 
 
@@ -118,15 +120,6 @@ def _asks_for_power(key: str) -> Refusal:
         "asks-for-power",
         f"{key[:80]} is not the caller's to choose: a run is a copy of its location's code server",
     )
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether a value asks for nothing: null, false, zero, "", or a container of such."""
-    if isinstance(value, dict):
-        return all(_is_empty(item) for item in value.values())
-    if isinstance(value, list):
-        return all(_is_empty(item) for item in value)
-    return not value
 
 
 def _labels(value: Any) -> dict[str, str]:
