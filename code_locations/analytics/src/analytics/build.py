@@ -2,9 +2,8 @@
 
 import shutil
 
-from platform_kit.environment import Environment, Kind
-
 from analytics import project
+from platform_kit.environment import Environment, Kind
 
 # Their manifests differ in nothing but the name of the target, which dbt checks before it reuses one.
 BUILT = (Environment(Kind.PROD, "prod", project.LOCATION), Environment(Kind.BRANCH, "branch-0", project.LOCATION))

@@ -5,7 +5,6 @@ platform_kit.environment into DuckDB's secrets: no profile, manifest, log or com
 """
 
 import os
-import tempfile
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import duckdb
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
-from platform_kit.environment import PostgresCatalog, current
 
 from analytics.project import LOCATION
+from platform_kit.environment import PostgresCatalog, current
 
 EXTENSIONS = ("ducklake", "postgres_scanner")
 # The rest of the container's memory is for two Pythons: Dagster's and dbt's.
@@ -33,7 +32,8 @@ class Plugin(BasePlugin):
         config.pop("access_mode", None)
         config.update(
             memory_limit=f"{int(memory_bytes() * DUCKDB_SHARE) >> 20}MiB",
-            temp_directory=tempfile.gettempdir(),
+            # What does not fit is spilled to the lake's volume: /tmp is memory, and spilling there ends in a kill.
+            temp_directory=str(current(LOCATION).lake_data_path() / ".spill"),
             # Extensions come as Python packages: nothing is fetched from a network.
             autoinstall_known_extensions=False,
             autoload_known_extensions=False,

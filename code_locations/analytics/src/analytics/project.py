@@ -58,7 +58,7 @@ def parse(environment: Environment, target_path: Path) -> None:
 
 @cache
 def prepared(environment: Environment | None = None) -> Path:
-    """The folder with the parsed project: from the image's build, or, on a developer's machine, parsed when it changed."""
+    """The folder with the parsed project: from the image's build; on a developer's machine, parsed when it changed."""
     environment = environment or current(LOCATION)
     target = environment.dbt_target
     if environment.kind is Kind.LOCAL:
@@ -98,5 +98,7 @@ def _is_stale(made: Path) -> bool:
 
 def _sources() -> Sequence[Path]:
     return [
-        path for path in DIRECTORY.rglob("*") if path.suffix in {".sql", ".yml", ".csv"} and PREPARED not in path.parents
+        path
+        for path in DIRECTORY.rglob("*")
+        if path.suffix in {".sql", ".yml", ".csv"} and PREPARED not in path.parents
     ]

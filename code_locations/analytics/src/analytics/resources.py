@@ -15,13 +15,11 @@ class LakeDbt(DbtCliResource):
 
     @cached_property
     def _cli_version(self) -> Version:
-        # The base class runs `dbt --version`: two seconds a run, and a question to a package index that runs cannot reach.
+        # The base class runs `dbt --version`: two seconds a run, and a question to a package index.
         return Version(version("dbt-core"))
 
 
 def make(target: str) -> LakeDbt:
     """The resource for a target of the profile."""
     directory: Any = project.DIRECTORY
-    return LakeDbt(
-        project_dir=directory, profiles_dir=directory, target=target, dbt_executable=project.executable()
-    )
+    return LakeDbt(project_dir=directory, profiles_dir=directory, target=target, dbt_executable=project.executable())

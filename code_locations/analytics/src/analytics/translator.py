@@ -9,13 +9,13 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject
 OWNERS = ["team:analysts"]
 
 _EAGER = dg.AutomationCondition.eager()
-# Raw tables have daily partitions, and "no upstream partition is missing" would wait for the whole year. A staging model
-# has one raw table and is only asked for when that table changed, so the table is there.
+# Raw tables have daily partitions, and "no upstream partition is missing" would wait for the whole year. A staging
+# model has one raw table and is only asked for when that table changed, so the table is there.
 _ON_NEW_RAW_DATA = _EAGER.without(~dg.AutomationCondition.any_deps_missing()).with_label("on_new_raw_data")
 
 
 class LakeTranslator(DagsterDbtTranslator):
-    """Keys are [catalog, schema, table], for sources as well: so they meet the assets of the location that writes them."""
+    """Keys are [catalog, schema, table], of sources too: so they meet the assets of the location that writes them."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The key, with the schema's plain name: a developer's prefix is part of the place, not of the asset."""

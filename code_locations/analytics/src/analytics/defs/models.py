@@ -5,11 +5,12 @@ from typing import Any
 
 import dagster as dg
 from dagster_dbt import dbt_assets
-from platform_kit.environment import current
 
 from analytics import project
+from analytics.metadata import described
 from analytics.resources import LakeDbt, make
 from analytics.translator import LakeTranslator
+from platform_kit.environment import current
 
 
 # One build at a time: two would make the same temporary tables (the pool's limit is set in dagster.yaml).
@@ -18,8 +19,7 @@ def models(context: dg.AssetExecutionContext, dbt: LakeDbt) -> Iterator[Any]:
     """Build the selected models and run their tests; rows, columns and column lineage go with each materialisation."""
     with project.workspace() as folder:
         command = ["build", *project.arguments(current(project.LOCATION))]
-        invocation = dbt.cli(command, context=context, target_path=folder)
-        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        yield from described(dbt.cli(command, context=context, target_path=folder))
 
 
 @dg.definitions

@@ -1,6 +1,6 @@
 select
-    concat_ws('-', make_date(year, month, day), carrier, flight, origin) as flight_id,
-    make_date(year, month, day) as flight_date,
+    concat_ws('-', flight_date, carrier, flight, origin) as flight_id,
+    flight_date,
     carrier as carrier_code,
     flight as flight_number,
     tailnum as tail_number,
