@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import W_OK, access
+from os import W_OK, access, path
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,8 @@ from run_launcher.references import LOGS, UnknownLocationError, location_of
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _EXTENSIONS = ("out", "err", "complete")
 _REMEMBERED_RUNS = 10_000
+# A step's key may be longer than a file's name: Dagster then names the file by a digest.
+LONGEST_KEY = 4096
 
 
 class LocationsComputeLogManager(LocalComputeLogManager):
@@ -60,7 +62,7 @@ class LocationsComputeLogManager(LocalComputeLogManager):
 
     def get_captured_local_path(self, log_key: Sequence[str], extension: str, partial: bool = False) -> str:
         """Where a log is, or would be. Raises `UnsafeLogKeyError` for whatever is not plainly a log."""
-        check_parts(log_key)
+        check_parts(log_key, LONGEST_KEY)
         if extension not in _EXTENSIONS:
             raise UnsafeLogKeyError(f"{extension!r:.80} is no kind of log; there are {', '.join(_EXTENSIONS)}.")
         directory = self._directory(log_key)
@@ -121,7 +123,7 @@ class LocationsComputeLogManager(LocalComputeLogManager):
     def _holds(folder: Path, log_key: Sequence[str]) -> bool:
         *names, last = log_key
         inner = folder.joinpath(*names)
-        return any((inner / name).exists() for name in (last, *(f"{last}.{extension}" for extension in _EXTENSIONS)))
+        return any(path.exists(inner / name) for name in (last, *(f"{last}.{extension}" for extension in _EXTENSIONS)))
 
     def _location_of(self, run_id: str) -> str | None:
         """The location of a run: the workspace's word, not a folder that somebody made with the run's id."""

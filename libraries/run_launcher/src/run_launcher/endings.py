@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 TAIL_LINES = 20
+# In every message about it, so that people find such runs and the daemon sees what has been said.
+OUT_OF_MEMORY = "out of memory"
 _LONGEST_LINE = 500
 _KILLED = 128 + 9
 # Terminal colours and other control characters; a NUL could not even be stored: Postgres refuses it in text.
@@ -43,7 +45,7 @@ def explain(attributes: Mapping[str, Any], output: str | None = None) -> str:
     code = state.get("ExitCode", 0)
     sentences = [f"The run's container ended with exit code {code} before the run had ended."]
     if was_out_of_memory(attributes):
-        sentences = [f"The run's container ran out of memory and was killed (exit code {code})."]
+        sentences = [f"The run's container ran {OUT_OF_MEMORY} and was killed (exit code {code})."]
         sentences.append(memory_advice(attributes))
     elif code == _KILLED:
         sentences.append("It was killed (SIGKILL), by an operator or by the kernel when the whole machine was short.")
@@ -53,7 +55,7 @@ def explain(attributes: Mapping[str, Any], output: str | None = None) -> str:
         sentences.append("Its process ended by itself without a word: look for os._exit() or sys.exit() in the code.")
     if state.get("Error"):
         sentences.append(f"The engine says: {clean(str(state['Error']))}.")
-    return " ".join(sentences) + _quote(output)
+    return " ".join(sentences) + quote(output)
 
 
 def clean(text: str) -> str:
@@ -62,7 +64,8 @@ def clean(text: str) -> str:
     return "\n".join(line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + " …" for line in lines)
 
 
-def _quote(output: str | None) -> str:
+def quote(output: str | None) -> str:
+    """A container's last lines as the end of a message; nothing when they are not to be had."""
     if output is None:
         return ""
     lines = clean(output).strip("\n").splitlines()[-TAIL_LINES:]

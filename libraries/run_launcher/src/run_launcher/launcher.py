@@ -15,12 +15,11 @@ from dagster_docker.container_context import DockerContainerContext
 from dagster_docker.docker_run_launcher import DOCKER_CONTAINER_ID_TAG
 
 from run_launcher.broker import Broker, BrokerRefusalError, BrokerUnavailableError, is_live, was_started
-from run_launcher.endings import TAIL_LINES, explain, memory_limit, was_out_of_memory
+from run_launcher.endings import TAIL_LINES, explain, quote
 from run_launcher.references import location_of, run_reference
 
 # What a run asks for, by tags; the broker holds it against the caps in the labels of the location's code server.
 RESOURCE_TAGS = ("run.memory", "run.cpus")
-OUT_OF_MEMORY_TAG = "run.out_of_memory"
 # A look at a run that seems healthy is repeated at the next poll anyway, and each waits for the one before.
 HEALTH_WAIT_SECONDS = 5
 
@@ -73,37 +72,46 @@ class BrokeredRunLauncher(DockerRunLauncher):
 
     def _goes_on_already(self, run: DagsterRun) -> bool:
         """Whether an earlier launch did start the run, and only its answer was lost with the broker."""
-        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
-        attributes = self.broker.inspect(container) if container else None
-        # A retried run inherits its parent's tags: the container must be this very run's.
-        if attributes is None or (attributes["Config"].get("Labels") or {}).get("dagster/run_id") != run.run_id:
+        attributes = self.container_of(run)
+        if attributes is None or not was_started(attributes):
             return False
-        if was_started(attributes) and not is_live(attributes):
-            raise LaunchRefusedError(self.explain(run, attributes))
-        return was_started(attributes)
+        if not is_live(attributes):
+            raise LaunchRefusedError(self.explain(attributes))
+        return True
+
+    def container_of(self, run: DagsterRun, wait_seconds: float | None = None) -> Mapping[str, Any] | None:
+        """The engine's record of a run's own container. A retried run has its parent's in its tags until its launch."""
+        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
+        attributes = self.broker.inspect(container, wait_seconds) if container else None
+        if attributes is None or (attributes["Config"].get("Labels") or {}).get("dagster/run_id") != run.run_id:
+            return None
+        return attributes
 
     def terminate(self, run_id: str) -> bool:
         """Stop a run's container and report the run as canceled, unless its own process did."""
-        run = self._instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
+        record = self._instance.get_run_record_by_id(run_id)
+        if record is None or record.dagster_run.is_finished:
             return False
+        run = record.dagster_run
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
-        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
-        if not container:
-            message = "The run has no container yet; it is canceled when one turns up, or by run monitoring."
-            self._instance.report_engine_event(message, run, cls=self.__class__)
-            return False
         try:
-            existed = self.broker.stop(container)
+            attributes = self.container_of(run)
+            if attributes is not None:
+                self.broker.stop(attributes["Id"])
         except (BrokerRefusalError, BrokerUnavailableError) as error:
-            message = f"The run's container could not be stopped: {error} The daemon stops it once the run is canceled."
-            self._instance.report_engine_event(message, run, cls=self.__class__)
-            return False
-        self._report_canceled(run_id, existed)
+            return self._not_now(run, f"The run's container could not be stopped: {error}")
+        if attributes is None and record.start_time is None:
+            return self._not_now(run, "The run has no container yet.")
+        self._report_canceled(run_id, existed=attributes is not None)
         return True
 
-    def _report_canceled(self, run_id: str, existed: bool) -> None:
+    def _not_now(self, run: DagsterRun, reason: str) -> bool:
+        message = f"{reason} Run monitoring ends the run in a moment; the daemon then stops what is left of it."
+        self._instance.report_engine_event(message, run, cls=self.__class__)
+        return False
+
+    def _report_canceled(self, run_id: str, *, existed: bool) -> None:
         """Give a run its end when its process had no time to: nobody else will, for the process is gone."""
         run = self._instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
@@ -112,33 +120,27 @@ class BrokeredRunLauncher(DockerRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether a run's container goes on; if not, why it ended. Raises while the broker is away: unknown."""
-        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
-        if not container:
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg="The run has no container.")
-        attributes = self.broker.inspect(container, HEALTH_WAIT_SECONDS)
+        attributes = self.container_of(run, HEALTH_WAIT_SECONDS)
         if attributes is None:
-            message = f"The run's container {container[:12]} is gone: somebody removed it, or the machine was rebuilt."
+            message = "The run's container is gone: somebody removed it, or the machine was rebuilt."
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg=message)
         if is_live(attributes):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, msg=self.explain(run, attributes))
+        return CheckRunHealthResult(WorkerStatus.FAILED, msg=self.explain(attributes))
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """What is known of a run that did not start or end in time. The health check above has said it already."""
-        container = run.tags.get(DOCKER_CONTAINER_ID_TAG)
-        if not include_container_logs or not container:
+        if not include_container_logs:
             return None
-        attributes = self.broker.inspect(container, HEALTH_WAIT_SECONDS)
+        attributes = self.container_of(run, HEALTH_WAIT_SECONDS)
         if attributes is None:
-            return f"Its container {container[:12]} is gone."
+            return "It has no container."
         if is_live(attributes):
-            return f"Its container {container[:12]} still runs. Last output:\n{self._output(container)}"
-        return self.explain(run, attributes)
+            return "Its container still runs." + quote(self._output(attributes["Id"]))
+        return self.explain(attributes)
 
-    def explain(self, run: DagsterRun, attributes: Mapping[str, Any]) -> str:
-        """Why the run's container ended; a run that lacked memory is tagged, so that such runs can be listed."""
-        if was_out_of_memory(attributes):
-            self._instance.add_run_tags(run.run_id, {OUT_OF_MEMORY_TAG: memory_limit(attributes)})
+    def explain(self, attributes: Mapping[str, Any]) -> str:
+        """Why a run's container ended, with its last output."""
         return explain(attributes, self._output(attributes["Id"]))
 
     def _output(self, container: str) -> str | None:

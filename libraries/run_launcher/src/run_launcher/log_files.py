@@ -8,23 +8,25 @@ from pathlib import Path
 # Enough for a page of logs; a reader that wants more goes on from its cursor. Without a bound, one location's
 # gigabytes would end the webserver of all.
 LARGEST_READ = 16 * 1024 * 1024
-_LONGEST_PART = 255
+# What a file system takes.
+LONGEST_NAME = 255
 
 
 class UnsafeLogKeyError(ValueError):
     """A log key that could name something else than a log."""
 
 
-def check_parts(parts: Sequence[str]) -> None:
+def check_parts(parts: Sequence[str], longest_last: int = LONGEST_NAME) -> None:
     """Raise `UnsafeLogKeyError` unless each part is the name of one file or folder."""
     if not parts:
         raise UnsafeLogKeyError("A log key has at least one part.")
-    for part in parts:
+    for index, part in enumerate(parts):
+        longest = longest_last if index == len(parts) - 1 else LONGEST_NAME
         if (
             not isinstance(part, str)
             or part in ("", ".", "..")
             or any(character in "/\\" or not character.isprintable() for character in part)
-            or len(part.encode("utf-8", "surrogatepass")) > _LONGEST_PART
+            or len(part.encode("utf-8", "surrogatepass")) > longest
         ):
             raise UnsafeLogKeyError(f"{part!r:.80} cannot be a part of a log key.")
 

@@ -1,0 +1,1 @@
+"""The daemon's process: Dagster's own daemon, the sweep of run containers and its health."""
