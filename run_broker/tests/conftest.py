@@ -292,7 +292,11 @@ class World:
     def connect(self, caller: str = "daemon") -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(30)
-        connection.connect(str(self.settings.sockets_dir / caller / "docker.sock"))
+        try:
+            connection.connect(str(self.settings.sockets_dir / caller / "docker.sock"))
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     def raw(self, request: bytes, caller: str = "daemon") -> Answer:

@@ -19,57 +19,53 @@ from run_broker.strict_json import MAX_DEPTH, parse_object
 from run_broker.units import parse_cpus, parse_duration, parse_memory, parse_timestamp
 
 IMAGE_ID = "sha256:" + "a" * 64
-RUN_ID = "0b4f5c8e-6f3f-4a39-9c1f-2f7d8b1a9e10"
 BODY_KEYS = {
-    "Image", "Cmd", "Env", "User", "Labels", "Tty", "OpenStdin", "Healthcheck", "StopSignal", "StopTimeout", "HostConfig",
-    "NetworkingConfig",
+    "Image", "Cmd", "Env", "User", "Labels", "Tty", "OpenStdin", "Healthcheck", "StopSignal", "StopTimeout",
+    "HostConfig", "NetworkingConfig",
 }  # fmt: skip
 HOST_KEYS = {
-    "AutoRemove", "Binds", "BlkioWeight", "CapAdd", "CapDrop", "CgroupParent", "CgroupnsMode", "CpuShares", "CpusetCpus",
-    "Devices", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd", "Init", "IpcMode", "LogConfig", "Memory",
-    "MemorySwap", "Mounts", "NanoCpus", "NetworkMode", "OomKillDisable", "PidMode", "PidsLimit", "PortBindings",
-    "Privileged", "PublishAllPorts", "ReadonlyRootfs", "RestartPolicy", "Runtime", "SecurityOpt", "ShmSize",
-    "StorageOpt", "Tmpfs", "UTSMode", "Ulimits",
+    "AutoRemove", "Binds", "BlkioWeight", "CapAdd", "CapDrop", "CgroupParent", "CgroupnsMode", "CpuShares",
+    "CpusetCpus", "Devices", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "GroupAdd", "Init", "IpcMode", "LogConfig",
+    "Memory", "MemorySwap", "Mounts", "NanoCpus", "NetworkMode", "OomKillDisable", "PidMode", "PidsLimit",
+    "PortBindings", "Privileged", "PublishAllPorts", "ReadonlyRootfs", "RestartPolicy", "Runtime", "SecurityOpt",
+    "ShmSize", "StorageOpt", "Tmpfs", "UTSMode", "Ulimits",
 }  # fmt: skip
+NEVER_SENT = {
+    "Entrypoint", "WorkingDir", "Volumes", "ExposedPorts", "UsernsMode", "DeviceRequests", "Sysctls", "VolumesFrom",
+    "MaskedPaths", "OomScoreAdj", "hostconfig", "HoſtConfig",
+}  # fmt: skip
+# A code server's keys that need the engine's types; they are changed one by one in test_sandbox.py.
+TYPED = {"Binds", "Mounts", "SecurityOpt", "PidsLimit", "Memory", "NanoCpus", "NetworkMode"}
 
 # Values that mean something to the engine, next to any others.
 WORDS = st.sampled_from(
-    [
-        "host",
-        "default",
-        "",
-        "0",
-        "root",
-        "/",
-        "/var/run/docker.sock:/s",
-        "container:x",
-        "SYS_ADMIN",
-        "unconfined",
-        "always",
-    ]
+    ["host", "default", "", "0", "root", "/", "/run/docker.sock:/s", "container:x", "SYS_ADMIN", "unconfined", "always"]
 )
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
-    | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | FLOATS | WORDS | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
-KEYS = st.sampled_from(
-    sorted(
-        BODY_KEYS
-        | HOST_KEYS
-        | {"Entrypoint", "WorkingDir", "Volumes", "ExposedPorts", "UsernsMode", "hostconfig", "HoſtConfig"}
-    )
 )
-SERVER_HOST_CONFIG = st.dictionaries(
-    st.sampled_from(
-        sorted(HOST_KEYS - {"Binds", "Mounts", "SecurityOpt", "PidsLimit", "Memory", "NanoCpus", "NetworkMode"})
-        + ["UsernsMode", "DeviceRequests", "Sysctls", "VolumesFrom", "MaskedPaths", "OomScoreAdj"]
-    ),
-    VALUES,
-    max_size=8,
+KEYS = st.sampled_from(sorted(BODY_KEYS | HOST_KEYS | NEVER_SENT))
+CHANGES = st.dictionaries(KEYS, VALUES, max_size=4)
+HOST_CHANGES = st.none() | st.dictionaries(KEYS | WORDS, VALUES, max_size=3)
+SERVER_CHANGES = st.dictionaries(st.sampled_from(sorted((HOST_KEYS | NEVER_SENT) - TYPED)), VALUES, max_size=8)
+SEGMENTS = ["containers", "json", "create", "v1.41", "abc", "start", "exec", "..", ".", "", "%2f"]
+TARGETS = st.text(alphabet=string.ascii_letters + "/.%?&=-_~\\;#0129 ", max_size=60) | st.lists(
+    st.sampled_from(SEGMENTS), max_size=6
+).map(lambda parts: "/" + "/".join(parts))
+MANY = settings(
+    max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def attempt(call, *arguments):
+    """What a call returns, or how it refuses."""
+    try:
+        return call(*arguments), None
+    except (Refusal, ValueError) as error:
+        return None, error
 
 
 def plan(request, server):
@@ -100,16 +96,12 @@ def check(body, request):
 
 
 @MANY
-@given(
-    changes=st.dictionaries(KEYS, VALUES, max_size=4),
-    host=st.none() | st.dictionaries(KEYS | WORDS, VALUES, max_size=3),
-)
+@given(changes=CHANGES, host=HOST_CHANGES)
 @example(changes={"Env": ["LD_PRELOAD=/x"], "Hostname": "postgres", "StopTimeout": 0}, host={"NetworkMode": "default"})
 def test_whatever_a_caller_sends_a_run_is_its_locations_copy(server, body, changes, host):
     document = {**body(), **({"HostConfig": host} if host is not None else {}), **changes}
-    try:
-        request = parse_create("application/json", json.dumps(document).encode())
-    except Refusal as refusal:
+    request, refusal = attempt(parse_create, "application/json", json.dumps(document).encode())
+    if refusal:
         assert 400 <= refusal.status < 500
         return
     made = server()
@@ -121,7 +113,7 @@ def test_whatever_a_caller_sends_a_run_is_its_locations_copy(server, body, chang
 
 
 @MANY
-@given(host=SERVER_HOST_CONFIG, options=st.lists(WORDS | st.text(max_size=20), max_size=4))
+@given(host=SERVER_CHANGES, options=st.lists(WORDS | st.text(max_size=20), max_size=4))
 def test_whatever_a_code_server_is_its_runs_are_confined(server, body, host, options):
     made = server()
     made["HostConfig"] |= {**host, "SecurityOpt": options}
@@ -134,34 +126,24 @@ def test_whatever_a_code_server_is_its_runs_are_confined(server, body, host, opt
 @example(options=["seccomp=unconfined", "label:disable", "no-new-privileges:false"])
 def test_no_option_takes_confinement_away(options):
     kept = security_options(options)
-    assert kept.count("no-new-privileges:true") == 1
     assert not [option for option in kept if option.endswith((":unconfined", "=unconfined", ":disable", "=disable"))]
-    assert not [
-        option for option in kept if option.startswith("no-new-privileges") and option != "no-new-privileges:true"
-    ]
+    assert [option for option in kept if option.startswith("no-new-privileges")] == ["no-new-privileges:true"]
 
 
 @MANY
 @given(content=st.binary(max_size=200) | st.text(alphabet='{}[]":,\\u0129aAeE+-. \n', max_size=80).map(str.encode))
 def test_strict_json_agrees_with_a_plain_reader_or_refuses(content):
-    try:
-        value = parse_object(content, "it")
-    except Refusal as refusal:
-        assert refusal.status == 400
-        return
-    assert value == json.loads(content)
+    value, refusal = attempt(parse_object, content, "it")
+    assert refusal.status == 400 if refusal else value == json.loads(content)
 
 
 @MANY
 @given(value=st.dictionaries(st.text(max_size=8), VALUES, max_size=4))
 def test_strict_json_reads_every_plain_object(value):
-    folded = [key.casefold() for key in value]
     content = json.dumps(value).encode()
-    try:
-        assert parse_object(content, "it") == json.loads(content)
-    except Refusal as refusal:
-        # The only reasons to refuse what json.dumps wrote: two keys in one object that differ in case, or a surrogate.
-        assert len(set(folded)) < len(folded) or "twice" in refusal.message or "UnicodeEncodeError" in refusal.message
+    read, refusal = attempt(parse_object, content, "it")
+    # The only reason to refuse what json.dumps wrote: two keys of one object that differ in case alone.
+    assert "twice" in refusal.message if refusal else read == json.loads(content)
 
 
 @MANY
@@ -176,19 +158,10 @@ def test_depth_is_bounded_exactly(depth):
 
 
 @MANY
-@given(
-    caller=st.sampled_from(CALLERS),
-    method=st.sampled_from(["GET", "POST"]),
-    target=st.text(alphabet=string.ascii_letters + "/.%?&=-_~\\;#0129 ", max_size=60)
-    | st.lists(
-        st.sampled_from(["containers", "json", "create", "v1.41", "abc", "start", "exec", "..", ".", "", "%2f"]),
-        max_size=6,
-    ).map(lambda parts: "/" + "/".join(parts)),
-)
+@given(caller=st.sampled_from(CALLERS), method=st.sampled_from(["GET", "POST"]), target=TARGETS)
 def test_a_target_matches_a_route_of_its_caller_or_is_refused(caller, method, target):
-    try:
-        match = match_route(caller, method, target)
-    except Refusal as refusal:
+    match, refusal = attempt(match_route, caller, method, target)
+    if refusal:
         assert 400 <= refusal.status < 500
         return
     assert match.route in ROUTES
@@ -222,17 +195,12 @@ def test_names_and_ids_are_plain_ascii(text):
 @MANY
 @given(text=st.text(max_size=20) | st.from_regex(r"[0-9]{1,6}(\.[0-9]{1,3})?(k|m|g|t|Mi?B)?", fullmatch=True))
 def test_a_size_is_bounded_and_never_unlimited(text):
-    for parse in (parse_memory, parse_cpus):
-        try:
-            assert parse(text) > 0
-        except ValueError as error:
-            assert "not" in str(error)
-    try:
-        assert parse_duration(text) >= 0
-    except ValueError as error:
-        assert "duration" in str(error)
+    for parse, smallest in ((parse_memory, 1), (parse_cpus, 1), (parse_duration, 0)):
+        value, error = attempt(parse, text)
+        assert " not " in str(error) if error else value >= smallest
 
 
+@MANY
 @given(text=st.text(max_size=40))
 def test_a_timestamp_is_read_or_none(text):
     value = parse_timestamp(text)

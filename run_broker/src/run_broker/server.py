@@ -15,6 +15,10 @@ from run_broker.handlers import Handlers
 from run_broker.http_message import RequestReader, Response, send_response
 from run_broker.settings import Settings
 
+# Connections that the listener has not taken yet. It takes them at once, and turns away what finds no place in the
+# queue with an answer; a caller that does not find a place here gets an error without one.
+KERNEL_BACKLOG = 128
+
 
 class CallerServer:
     """The server on one caller's socket."""
@@ -41,7 +45,7 @@ class CallerServer:
         self._socket.bind(str(self._path))
         # Whoever has the volume may connect: the callers run as other users.
         os.chmod(self._path, 0o666)  # noqa: S103
-        self._socket.listen(self._settings.broker_backlog)
+        self._socket.listen(KERNEL_BACKLOG)
         for thread in (*self._workers, self._listener):
             thread.start()
 
