@@ -33,6 +33,13 @@ def test_a_run_is_created_on_all_networks_then_started_inspected_read_and_stoppe
     ]
 
 
+def test_what_dagster_itself_writes_in_two_cases_is_passed_on(world):
+    arguments = '{"__class__": "ExecuteRunArgs", "pipeline_run_id": "%s", "env": {"no_proxy": "a", "NO_PROXY": "b"}}'
+    command = ["dagster", "api", "execute_run", arguments % RUN_ID]
+    assert world.create(Cmd=command).status == 201
+    assert world.engine.creates()[0]["Cmd"] == command
+
+
 def test_inspect_shows_neither_environment_nor_command_nor_mounts(world):
     identifier = world.create().json["Id"]
     world.engine.containers[identifier]["Config"]["Labels"]["com.docker.compose.project.working_dir"] = "/home/x"
@@ -113,7 +120,7 @@ def test_two_creates_of_one_run_at_once_make_one_container(world):
     second = world.create()
     gate.set()
     first.join(20)
-    assert (second.status, second.json["reason"]) == (409, "being-created")
+    assert (second.status, second.json["reason"]) == (503, "being-created")
     assert answers[0].status == 201
     assert len(world.engine.creates()) == 1
 
@@ -178,7 +185,7 @@ def test_no_more_runs_live_at_once_than_the_setting_allows(world):
     world.settings = world.settings.model_copy(update={"run_max_live": 2})
     world.restart()
     ids = [str(uuid.uuid4()) for _ in range(3)]
-    assert [world.create(run_id=run_id).status for run_id in ids] == [201, 201, 429]
+    assert [world.create(run_id=run_id).status for run_id in ids] == [201, 201, 503]
     container = next(c for c in world.engine.containers.values() if ids[0] in c["Name"])
     container["State"]["Status"] = "exited"
     assert world.create(run_id=ids[2]).status == 201

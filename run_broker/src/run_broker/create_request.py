@@ -159,7 +159,8 @@ def _arguments(command: Any, run_id: str) -> str:
     encoded = arguments.encode("utf-8")
     if len(encoded) > MAX_ARGUMENT:
         raise Refusal(413, "command-too-long", f"one argument of a command has at most {MAX_ARGUMENT} bytes")
-    document = parse_object(encoded, "the argument of execute_run")
+    # Read by Python alone, to which keys in two cases are two keys.
+    document = parse_object(encoded, "the argument of execute_run", ignoring_case=False)
     if document.get("__class__") != "ExecuteRunArgs":
         raise Refusal(403, "foreign-command", "the argument of execute_run must be ExecuteRunArgs")
     if document.get("pipeline_run_id") != run_id:

@@ -71,7 +71,7 @@ class Runs:
             )
         with self._lock:
             if decision.run in self._creating:
-                raise Refusal(409, "being-created", "the container is still being created; wait for the answer")
+                raise Refusal(503, "being-created", "the container is still being created; try again")
         self._engine.start(container.id)
         return True
 
@@ -143,8 +143,9 @@ class Runs:
     def _require_room(self) -> None:
         live = sum(row.state in LIVE for row in self.list_runs())
         if live >= self._settings.run_max_live:
+            # 503, which callers try again: the run is delayed until there is room, not failed.
             raise Refusal(
-                429,
+                503,
                 "too-many-runs",
                 f"{live} containers of runs are alive, the most that RUN_MAX_LIVE={self._settings.run_max_live} allows",
             )
@@ -174,7 +175,7 @@ class Runs:
         """One create a run at a time: a second one would find a container whose networks are not complete."""
         with self._lock:
             if run_id in self._creating:
-                raise Refusal(409, "being-created", f"the run {run_id} is being created by another request; try again")
+                raise Refusal(503, "being-created", f"the run {run_id} is being created by another request; try again")
             self._creating.add(run_id)
         try:
             yield

@@ -14,14 +14,17 @@ MAX_ITEMS = 20_000
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
-def parse_object(data: bytes, what: str) -> dict[str, Any]:
-    """The object in `data`, or a refusal of anything that another JSON reader might read differently."""
+def parse_object(data: bytes, what: str, *, ignoring_case: bool = True) -> dict[str, Any]:
+    """The object in `data`, or a refusal of anything that another JSON reader might read differently.
+
+    `ignoring_case` is for what a Go program could read: it takes keys that differ in case for one and the same.
+    """
     _check_shape(data, what)
     try:
         # A duplicate key, NaN, a number too long: each raises in its hook. UTF-8 only: json.loads would guess UTF-16.
         value = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_object,
+            object_pairs_hook=_object_ignoring_case if ignoring_case else _object,
             parse_constant=_constant,
             parse_int=_integer,
             parse_float=_float,
@@ -54,13 +57,17 @@ def _check_shape(data: bytes, what: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object that has each key once."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _malformed("a key appears twice in one object")
+    return value
+
+
+def _object_ignoring_case(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys stay different for a reader that ignores case, as Go's does (ſ is s, the Kelvin sign k)."""
-    seen: set[str] = set()
-    for key, _ in pairs:
-        folded = key.casefold()
-        if folded in seen:
-            raise _malformed(f"the key {key[:60]!r} appears twice in one object (case ignored)")
-        seen.add(folded)
+    if len({key.casefold() for key, _ in pairs}) < len(pairs):
+        raise _malformed("a key appears twice in one object (case ignored)")
     return dict(pairs)
 
 
