@@ -23,7 +23,9 @@ def test_a_hanging_run_is_terminated_and_its_container_gone(deployment: Deployme
 
 
 def test_memory_and_crash_are_explained(deployment: Deployment, admin: GraphQL) -> None:
-    memory, crash = admin.launch("probe", "exhaust_memory"), admin.launch("probe", "crash")
+    memory, crash = (
+        admin.launch("probe", job, tags={"dagster/max_retries": "0"}) for job in ("exhaust_memory", "crash")
+    )
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda run: admin.wait_for(run, "FAILURE", seconds=240), [memory, crash]))
     text = "\n".join(admin.messages(memory))
