@@ -36,9 +36,9 @@ def evaluations(
     results: Mapping[str, PartitionResult],
     severity: AssetCheckSeverity = AssetCheckSeverity.ERROR,
 ) -> Iterator[Output[None] | AssetCheckEvaluation]:
-    """The events of a partitioned check, one evaluation a partition; to be yielded by a `multi_asset_check` of `spec`."""
+    """The events of a partitioned check, one evaluation a partition, for a `multi_asset_check` of `spec` to yield."""
     targets = _materialisations(context.instance, spec, list(results))
-    # What Dagster adds by itself for an AssetCheckResult: the step's output, so that other steps can wait for the check.
+    # What Dagster adds by itself for an AssetCheckResult: the step's output, which other steps may wait for.
     yield Output(None, output_name=spec.get_python_identifier())
     for partition, result in results.items():
         yield AssetCheckEvaluation(
@@ -57,7 +57,7 @@ def evaluations(
 def _materialisations(
     instance: DagsterInstance, spec: AssetCheckSpec, partitions: list[str]
 ) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
-    """The latest materialisation of each partition in two queries: with it the UI tells a current result from an old one."""
+    """The latest materialisation of each partition, in two queries: by it the UI tells a result from an old one."""
     latest = instance.event_log_storage.get_latest_storage_id_by_partition(
         spec.asset_key, DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
     )

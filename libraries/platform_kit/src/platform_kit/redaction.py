@@ -2,7 +2,7 @@
 
 import re
 
-_PASSWORD = re.compile(r"(?i)(password|passwd|pwd)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\";,)]+)")
+_PASSWORD = re.compile(r"(?i)(password|passwd|pwd)(\s*[=:]\s*|\s+(?=['\"]))('[^']*'|\"[^\"]*\"|[^\s'\";,)]+)")
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+(@)")
 
 

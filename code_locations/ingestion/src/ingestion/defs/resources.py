@@ -13,11 +13,10 @@ from platform_kit.postgres import PostgresResource
 @dg.definitions
 def resources() -> dg.Definitions:
     """The lake stores what assets return; sources are read with the settings SOURCE_DATABASE_* and SOURCE_API_*."""
-    lake = LakeResource(code_location=HERE.code_location)
     return dg.Definitions(
         resources={
-            "io_manager": LakeIOManager(lake=lake),
-            "lake": lake,
+            "io_manager": LakeIOManager(code_location=HERE.code_location),
+            "lake": LakeResource(code_location=HERE.code_location),
             "source_database": PostgresResource(prefix="SOURCE_DATABASE"),
             "source_api": HttpApiResource(prefix="SOURCE_API"),
             "reference_database": _reference_database(),

@@ -1,15 +1,17 @@
 """DuckDB with lakes attached.
 
-One DuckDB instance a process and environment, shared by its connections (DuckDB keeps a named in-memory database alive
-while a connection is open): attaching costs 0.1 s once, the memory limit holds for all together, and a catalog file,
-which one instance may open, serves an asset that reads one table while it writes another.
+One DuckDB instance a process, shared by its connections: extensions are loaded once (0.2 s), the memory limit holds for
+all together, and a catalog file, which one instance may open, serves an asset that reads one table while it writes
+another. A lake is attached while somebody uses it: afterwards its catalog file is free for other processes, and no idle
+session stays in Postgres.
 """
 
-import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,17 +29,31 @@ T = TypeVar("T")
 # Python, polars and the frame that is being written need the rest.
 _DUCKDB_SHARE = 0.4
 _TEMPORARY_FILES = "/tmp"  # noqa: S108  the one place that is writable in a location's container
-_EXTENSIONS = ("ducklake", "postgres_scanner")
 _PATIENCE_SECONDS = 60.0
+# What DuckDB, DuckLake and Postgres say when another writer was faster: on a commit, on opening a file, or when
+# two make the same catalog, schema or table for the first time ("already exists": all of ours are IF NOT EXISTS).
 _TRANSIENT = (
     "conflict",
     "could not serialize",
     "deadlock detected",
     "could not set lock on file",
     "duplicate key value",
+    "already exists",
 )
 
 _setting_up = threading.Lock()
+_users: Counter["_Lake"] = Counter()
+_instance: list["DuckDBPyConnection"] = []
+
+
+@dataclass(frozen=True)
+class _Lake:
+    """A lake as it is attached in this process."""
+
+    name: str
+    catalog: PostgresCatalog | FileCatalog
+    data: Path
+    own: bool
 
 
 @contextmanager
@@ -45,25 +61,45 @@ def connect(environment: Environment, reads: Iterable[str] = ()) -> Iterator["Du
     """A DuckDB connection with this location's lake attached by its name, and those in `reads` read-only by theirs."""
     import duckdb
 
-    location = environment.code_location
-    catalogs = {name: environment.lake_catalog(name) for name in (location, *reads)}
-    passwords = [c.password.reveal() for c in catalogs.values() if isinstance(c, PostgresCatalog)]
-    connection = duckdb.connect(_instance(environment), config=_settings())
+    own = environment.code_location
+    lakes = [
+        _Lake(name, environment.lake_catalog(name), environment.lake_data_path(name), name == own)
+        for name in dict.fromkeys((own, *reads))
+    ]
+    passwords = [lake.catalog.password.reveal() for lake in lakes if isinstance(lake.catalog, PostgresCatalog)]
     try:
-        with _setting_up:
-            for extension in _EXTENSIONS:
-                _load(connection, extension)
-            for name, catalog in catalogs.items():
-                data = environment.lake_data_path(name)
-                retried(lambda n=name, c=catalog, d=data: _attach(connection, n, c, d, own=n == location))  # type: ignore[misc]
-        yield connection
+        with ExitStack() as attached:
+            for lake in lakes:
+                attached.enter_context(_attached(lake))
+            connection = _instance[0].cursor()
+            attached.callback(connection.close)
+            yield connection
     except duckdb.Error as error:
         safe = redact(str(error), *passwords)
         if safe == str(error):
             raise
         raise LakeError(safe) from None
+
+
+@contextmanager
+def _attached(lake: _Lake) -> Iterator[None]:
+    with _setting_up:
+        others = [used for used in _users if used.name == lake.name and used != lake]
+        if others:
+            raise LakeError(f"lake {lake.name!r} is in use in this process from another place: {others[0].catalog}")
+        if not _instance:
+            _instance.append(_new_instance())
+        if not _users[lake]:
+            retried(lambda: _attach(_instance[0], lake))
+        _users[lake] += 1
+    try:
+        yield
     finally:
-        connection.close()
+        with _setting_up:
+            _users[lake] -= 1
+            if not _users[lake]:
+                del _users[lake]
+                _instance[0].execute(f"DETACH {quoted(lake.name)}")
 
 
 def retried(action: Callable[[], T], patience: float = _PATIENCE_SECONDS) -> T:
@@ -100,21 +136,22 @@ def literal(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def _instance(environment: Environment) -> str:
-    # Two environments in one process (as in tests) must not share attached lakes.
-    where = repr((environment, environment.lake_catalog(), environment.lake_data_path()))
-    return f":memory:lake-{hashlib.sha256(where.encode()).hexdigest()[:16]}"
+def _new_instance() -> "DuckDBPyConnection":
+    import duckdb
 
-
-def _settings() -> dict[str, str | bool | int | float | list[str]]:
-    return {
-        "memory_limit": f"{int(limits.memory_bytes() * _DUCKDB_SHARE) >> 20}MiB",
-        "threads": limits.cpus(),
-        "temp_directory": _TEMPORARY_FILES,
-        # Extensions come as Python packages: nothing is fetched from a network at run time.
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": f"{int(limits.memory_bytes() * _DUCKDB_SHARE) >> 20}MiB",
+            "threads": limits.cpus(),
+            "temp_directory": _TEMPORARY_FILES,
+            # Extensions come as Python packages: nothing is fetched from a network at run time.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        },
+    )
+    _load(connection, "ducklake")
+    return connection
 
 
 def _load(connection: "DuckDBPyConnection", extension: str) -> None:
@@ -128,26 +165,25 @@ def _load(connection: "DuckDBPyConnection", extension: str) -> None:
     connection.execute(f"LOAD {literal(file)}")
 
 
-def _attach(
-    connection: "DuckDBPyConnection", name: str, catalog: PostgresCatalog | FileCatalog, data: Path, *, own: bool
-) -> None:
+def _attach(connection: "DuckDBPyConnection", lake: _Lake) -> None:
     options = ["READ_ONLY"]
-    if own:
+    if lake.own:
         # The path is stored in the catalog when it is made; later it must be the same, or files would be in two places.
-        options = [f"DATA_PATH {literal(data)}"]
-        data.mkdir(parents=True, exist_ok=True)
-    if isinstance(catalog, FileCatalog):
-        if own:
-            catalog.path.parent.mkdir(parents=True, exist_ok=True)
-        elif not catalog.path.is_file():
-            raise LakeError(f"there is no lake {name!r} at {catalog.path}: run something in that code location first")
-        source = f"ducklake:{catalog.path}"
+        options = [f"DATA_PATH {literal(lake.data)}"]
+        lake.data.mkdir(parents=True, exist_ok=True)
+    if isinstance(lake.catalog, FileCatalog):
+        if not lake.own and not lake.catalog.path.is_file():
+            raise LakeError(
+                f"there is no lake {lake.name!r} at {lake.catalog.path}: run something in that code location first"
+            )
+        source = f"ducklake:{lake.catalog.path}"
     else:
-        _remember_role(connection, name, catalog)
-        options.append(f"META_SECRET {literal(_secret_name(name))}")
+        _load(connection, "postgres_scanner")
+        _remember_role(connection, lake.name, lake.catalog)
+        options.append(f"META_SECRET {literal(_secret_name(lake.name))}")
         # Options of libpq; host, role and password come from the DuckDB secret, which no error message prints.
-        source = f"ducklake:postgres:connect_timeout=10 application_name=lake_{name}"
-    connection.execute(f"ATTACH IF NOT EXISTS {literal(source)} AS {quoted(name)} ({', '.join(options)})")
+        source = f"ducklake:postgres:connect_timeout=10 application_name=lake_{lake.name}"
+    connection.execute(f"ATTACH {literal(source)} AS {quoted(lake.name)} ({', '.join(options)})")
 
 
 def _remember_role(connection: "DuckDBPyConnection", name: str, catalog: PostgresCatalog) -> None:

@@ -21,26 +21,25 @@ class _Stream:
         return self._source.__arrow_c_stream__(requested_schema)
 
 
-def materialised(value: object, what: object) -> Any:
-    """`value` in memory, so that it may be read more than once: a DataFrame, or another table with an Arrow stream."""
+def materialised(value: object, what: object) -> "polars.DataFrame":
+    """`value` in memory as a polars frame, so that it may be read more than once."""
     import polars
-    from duckdb import DuckDBPyRelation
 
+    if isinstance(value, polars.DataFrame):
+        return value
     if isinstance(value, polars.LazyFrame):
         return value.collect(engine="streaming")
-    if isinstance(value, DuckDBPyRelation):
-        return to_polars(value)
-    if isinstance(value, polars.DataFrame) or hasattr(value, "__arrow_c_stream__"):
-        return value
+    if hasattr(value, "__arrow_c_stream__"):  # a DuckDB relation, a pyarrow.Table
+        return polars.DataFrame(value)
     raise LakeError(
         f"{what} returned {type(value).__name__}: the lake stores a polars DataFrame or LazyFrame, a DuckDB relation, "
         "or another table with an Arrow stream (pyarrow.Table)"
     )
 
 
-def register(connection: "DuckDBPyConnection", table: Any, name: str = INCOMING) -> None:
-    """Let SQL on `connection` read `table` as `name`."""
-    connection.register(name, _Stream(table))
+def register(connection: "DuckDBPyConnection", frame: "polars.DataFrame") -> None:
+    """Let SQL on `connection` read `frame` as INCOMING."""
+    connection.register(INCOMING, _Stream(frame))
 
 
 def to_polars(relation: "DuckDBPyRelation") -> "polars.DataFrame":

@@ -27,8 +27,13 @@ class LakeIOManager(ConfigurableIOManager):
     partition transforms, for the layout of the files), `preview` (False keeps rows out of the event log).
     """
 
-    lake: LakeResource
+    code_location: str | None = None
     _open: ExitStack = PrivateAttr(default_factory=ExitStack)
+
+    @property
+    def lake(self) -> LakeResource:
+        """The lake that is written and read."""
+        return LakeResource(code_location=self.code_location)
 
     def handle_output(self, context: OutputContext, obj: object) -> None:
         """Replace the rows of the run's partitions, or all rows, and tell Dagster what the table holds now."""
@@ -40,7 +45,7 @@ class LakeIOManager(ConfigurableIOManager):
         frame = materialised(obj, key.to_user_string())
         written = self.lake.replace(key, frame, partitions, definition.get("partitioned_by") or ())
         common = metadata.of_every_partition(self.lake.table(key), written)
-        whole = metadata.of_table(written, _preview(frame) if definition.get("preview", True) else None, definition)
+        whole = metadata.of_table(written, frame if definition.get("preview", True) else None, definition)
         if partitions is None:
             context.add_output_metadata({**common, **whole})
             return
@@ -114,13 +119,6 @@ class LakeIOManager(ConfigurableIOManager):
         with self.lake.connect(self._reads(context)) as connection:
             empty = to_polars(connection.sql(f"{self._select(connection, context)} LIMIT 0"))
         return register_io_source(read, schema=empty.schema)
-
-
-def _preview(frame: Any) -> "polars.DataFrame":
-    import polars
-
-    rows = frame.head(metadata.PREVIEW_ROWS) if isinstance(frame, polars.DataFrame) else polars.DataFrame(frame)
-    return rows.head(metadata.PREVIEW_ROWS)
 
 
 def _describe_partitions(

@@ -12,9 +12,10 @@ from platform_kit.lake.errors import LakeError
 from platform_kit.lake.frames import columns_of
 
 if TYPE_CHECKING:
+    import polars
     from duckdb import DuckDBPyConnection
 
-_ANY = '"NULL"'
+_ANY = "no type"
 _WIDER = {
     "TINYINT": {"SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
     "SMALLINT": {"INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
@@ -28,9 +29,19 @@ _WIDER = {
 }
 
 
-def stored_type(kind: str) -> str:
-    """The type that a column of an incoming frame of type `kind` is stored as: DuckLake has no enumerations."""
-    return "VARCHAR" if kind.startswith("ENUM(") else kind
+def incoming_types(frame: "polars.DataFrame", described: dict[str, str]) -> dict[str, str]:
+    """The types that the columns of a frame are stored as, from what DuckDB takes them for."""
+    import polars
+
+    return {
+        # DuckDB takes a column that has nothing but NULL, and no type, for INTEGER.
+        name: _ANY if frame.schema[name] == polars.Null else _stored_as(kind)
+        for name, kind in described.items()
+    }
+
+
+def _stored_as(kind: str) -> str:
+    return "VARCHAR" if kind.startswith("ENUM(") else kind  # DuckLake has no enumerations
 
 
 def prepare(

@@ -17,6 +17,7 @@ from platform_kit.lake.frames import INCOMING, columns_of, register
 from platform_kit.lake.partitions import Partitions
 
 if TYPE_CHECKING:
+    import polars
     from duckdb import DuckDBPyConnection
 
 _LOCK_PATIENCE_SECONDS = 300
@@ -63,7 +64,7 @@ def replace(
     connection: "DuckDBPyConnection",
     environment: Environment,
     table: TableName,
-    frame: Any,
+    frame: "polars.DataFrame",
     partitions: Partitions | None = None,
     partitioned_by: Sequence[str] = (),
 ) -> Written:
@@ -79,7 +80,7 @@ def replace(
         )
     register(connection, frame)
     try:
-        incoming = {name: schemas.stored_type(kind) for name, kind in columns_of(connection, INCOMING).items()}
+        incoming = schemas.incoming_types(frame, columns_of(connection, INCOMING))
         kind = _check_rows(connection, table, partitions)
         counts = _count(connection, partitions, kind)
         with _only_writer(environment, table):
