@@ -56,7 +56,8 @@ class Settings(BaseModel):
     broker_request_timeout: Duration = 10.0
     broker_engine_timeout: Duration = 60.0
     broker_reap_interval: Duration = 30.0
-    broker_drain_timeout: Duration = 25.0
+    # Below the service's stop grace period, and long enough for most stops of runs that are under way.
+    broker_drain_timeout: Duration = 50.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
