@@ -38,22 +38,31 @@ def serve(settings: Settings) -> None:
     """Serve until a signal."""
     access = AccessFile(settings.access_file, load_locations(settings.workspace_file))
     audit = AuditLog(settings.audit_log)
-    address = resolve(settings.host)
-    with DagsterInstance.get() as instance:
+    with bound(resolve(settings.host), settings.port) as listener, DagsterInstance.get() as instance:
         # What the command dagster-webserver does: statements time out, connections are renewed.
         instance.optimize_for_webserver(statement_timeout=15000, pool_recycle=3600, max_overflow=20)
         with ProcessContext(instance, WorkspaceFileTarget([str(settings.workspace_file)]), access) as process:
             app = create_app(process, access, settings.gateway_token, audit)
-            logger.info("serving on http://%s:%d", address, settings.port)
-            http_server(app, address, settings.port).run()
+            logger.info("serving on http://%s:%d", *listener.getsockname())
+            http_server(app).run(sockets=[listener])
 
 
-def http_server(app: App, address: str, port: int) -> uvicorn.Server:
-    """A server for this application on this one address."""
+def bound(address: str, port: int) -> socket.socket:
+    """A socket on this one address. It does not listen yet: nobody waits in it while code locations are loaded."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"{address}:{port} cannot be served: {error.strerror}") from error
+    return listener
+
+
+def http_server(app: App) -> uvicorn.Server:
+    """A server for this application."""
     config = uvicorn.Config(
         app,
-        host=address,
-        port=port,
         log_level="warning",
         access_log=False,  # the gateway writes one
         proxy_headers=False,  # nobody's word about addresses counts here

@@ -57,9 +57,6 @@ def _launch(context: RequestContext, parameters: Any) -> Touched:
     found = touched.location(parameters["selector"]["repositoryLocationName"])
     metadata = parameters.get("executionMetadata") or {}
     found += touched.references(context, _tags(metadata, "tags"))
-    if metadata.get("runId"):
-        # The id becomes a container's name and a directory's; Dagster takes any text.
-        found += Touched(runs=(run_id(metadata["runId"]),))
     for name in ("parentRunId", "rootRunId"):
         if metadata.get(name):
             found += Touched(touched.run(context, run_id(metadata[name])).locations)
