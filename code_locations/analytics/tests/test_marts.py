@@ -8,6 +8,8 @@ import duckdb
 import pytest
 
 RAW = "ingestion.ada_l_raw"
+# A build starts dbt: seconds of processor time, minutes on a machine that is busy with other suites.
+pytestmark = pytest.mark.timeout(400)
 MEASURES = """
     count(*),
     count(*) filter (where dep_time is null),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dagster_dbt import DbtCliInvocation
 from dagster_dbt.core.dbt_event_iterator import DbtDagsterEventType, DbtEventIterator
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
 
 def described(invocation: DbtCliInvocation) -> Iterator[DbtDagsterEventType]:
@@ -32,7 +33,6 @@ def described(invocation: DbtCliInvocation) -> Iterator[DbtDagsterEventType]:
 
 def close_session(invocation: DbtCliInvocation) -> None:
     """Let go of the lakes: dbt's adapter keeps them attached, and a catalog file serves one process at a time."""
-    adapter = invocation.adapter
-    if adapter:
-        adapter.cleanup_connections()
-        adapter.connections.close_all_connections()
+    if invocation.adapter:
+        invocation.adapter.cleanup_connections()
+        DuckDBConnectionManager.close_all_connections()
