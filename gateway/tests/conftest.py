@@ -94,6 +94,41 @@ def websocket_backend() -> Iterator[int]:
         thread.join()
 
 
+class SignOn(BaseHTTPRequestHandler):
+    """A service for single sign-on: the cookie is the user, a comma and the groups."""
+
+    def do_GET(self) -> None:
+        user, _, groups = (self.headers.get("Cookie") or "").removeprefix("session=").partition(",")
+        if user:
+            self.send_response(200)
+            self.send_header("Remote-User", user)
+            if groups:
+                self.send_header("Remote-Groups", groups)
+        elif self.headers.get("Cookie"):
+            self.send_response(200)
+        else:
+            self.send_response(302)
+            self.send_header("Location", "https://login.example.com/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815 the name http.server calls
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def sign_on() -> Iterator[int]:
+    """A service for single sign-on; its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), SignOn) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
 def _free_port() -> int:
     """A port nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -333,3 +333,33 @@ def test_a_mail_address_that_is_none_ends_the_start(new_gateway: NewGateway) -> 
     result = gateway.command("gateway-start")
     assert result.returncode == 1
     assert "ACME_EMAIL" in result.stderr
+
+
+def test_single_sign_on_replaces_the_password(new_gateway: NewGateway, sign_on: int) -> None:
+    gateway = new_gateway()
+    gateway.environment["GATEWAY_SIGN_IN"] = str(Path(__file__).parents[1] / "single-sign-on.caddy")
+    gateway.environment["SIGN_ON_SERVICE"] = f"127.0.0.1:{sign_on}"
+    forged = {"Remote-User": "admin", "Remote-Groups": "platform", "X-Forwarded-User": "admin"}
+    with gateway.running():
+        for method in ("GET", "POST"):
+            answer = gateway.request(method, user="admin", headers=forged)
+            assert (answer.status_code, answer.headers["Location"]) == (302, "https://login.example.com/")
+        seen = gateway.sees(user=None, headers={**forged, "Cookie": "session=ines,analysts,everyone"})
+        assert (seen["x-forwarded-user"], seen["x-forwarded-groups"]) == (["ines"], ["analysts,everyone"])
+        # A service that names nobody, or no groups, leaves them empty: the webserver lets an empty name do nothing.
+        seen = gateway.sees(user=None, headers={**forged, "Cookie": "session=ines"})
+        assert (seen["x-forwarded-user"], seen["x-forwarded-groups"]) == (["ines"], [""])
+        seen = gateway.sees(user=None, headers={**forged, "Cookie": "session="})
+        assert (seen["x-forwarded-user"], seen["x-forwarded-groups"]) == ([""], [""])
+        seen = gateway.sees(user=None, headers={"Cookie": "session=ines", "Connection": "Remote-User, Remote-Groups"})
+        assert seen["x-forwarded-user"] == ["ines"]
+
+
+def test_single_sign_on_that_does_not_answer_lets_nobody_in(new_gateway: NewGateway) -> None:
+    gateway = new_gateway()
+    gateway.environment["GATEWAY_SIGN_IN"] = str(Path(__file__).parents[1] / "single-sign-on.caddy")
+    gateway.environment["SIGN_ON_SERVICE"] = "127.0.0.1:1"
+    with gateway.running():
+        answer = gateway.request(headers={"Remote-User": "admin"})
+        assert answer.status_code == 503
+        assert "headers" not in answer.text

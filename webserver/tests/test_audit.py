@@ -39,7 +39,7 @@ def test_a_line_says_who_what_where_when_and_how_it_ended(server: "Server") -> N
         "elsewhere": [],
         "runs": [run],
         "backfills": [],
-        "allowed": True,
+        "decision": "allowed",
         "result": "LaunchRunSuccess",
     }
 
@@ -53,7 +53,7 @@ def test_queries_leave_no_line(server: "Server") -> None:
 def test_what_fails_has_a_line(server: "Server") -> None:
     server.graphql("admin", RELOAD)
     (line,) = server.audit()
-    assert (line["allowed"], line["result"]) == (True, "RepositoryLocationNotFound")
+    assert (line["decision"], line["result"]) == ("allowed", "RepositoryLocationNotFound")
 
 
 def test_no_run_configuration_reaches_the_log(server: "Server") -> None:

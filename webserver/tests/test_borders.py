@@ -183,12 +183,12 @@ def test_events_are_reported_for_ones_own_assets_only(server: "Server", endpoint
         return server.request(user, "POST", path, json=given).status_code
 
     assert [report(user, "ingestion") for user in ("vera", "ana", "ines", "admin")] == [403, 403, 200, 200]
-    lines = [(line["user"], line["operation"], line["allowed"]) for line in server.audit()]
+    lines = [(line["user"], line["operation"], line["decision"]) for line in server.audit()]
     assert lines == [
-        ("vera", endpoint, False),
-        ("ana", endpoint, False),
-        ("ines", endpoint, True),
-        ("admin", endpoint, True),
+        ("vera", endpoint, "denied"),
+        ("ana", endpoint, "denied"),
+        ("ines", endpoint, "allowed"),
+        ("admin", endpoint, "allowed"),
     ]
 
 

@@ -26,7 +26,7 @@ WRITTEN = {
 def test_a_mutation_is_refused_however_it_is_written(server: "Server", document: str) -> None:
     answer = server.graphql("ines", document)
     assert next(iter(answer["data"].values())) == {"__typename": "UnauthorizedError"}
-    assert [(line["operation"], line["allowed"]) for line in server.audit()] == [(RELOAD, False)]
+    assert [(line["operation"], line["decision"]) for line in server.audit()] == [(RELOAD, "denied")]
 
 
 def test_of_several_operations_the_one_that_is_executed_counts(server: "Server") -> None:

@@ -61,7 +61,7 @@ def test_a_user_without_a_role_is_told_so(server: "Server", path: str) -> None:
     response = server.request("stranger", "GET", path)
     assert response.status_code == 403
     assert response.json() == {
-        "error": "stranger has signed in but has no role in this deployment. Ask one of its admins."
+        "error": "stranger has signed in but has no role in access.yaml. Ask an admin of this deployment."
     }
 
 
@@ -118,7 +118,9 @@ FOREIGN = [
     {"Origin": "http://127.0.0.1"},
     {"Origin": "file://"},
     {"Origin": "http://127.0.0.1:PORT.evil.example"},
-    {"Origin": "https://127.0.0.1:PORT"},
+    {"Origin": "https://127.0.0.1"},
+    {"Origin": "ftp://127.0.0.1:PORT"},
+    {"Origin": "http://127.0.0.1:PORT@evil.example"},
     {"Origin": "http://127.0.0.1:PORT, http://evil.example"},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
@@ -143,8 +145,9 @@ def test_our_own_page_can(server: "Server") -> None:
     assert server.request("vera", "POST", "/graphql", json=QUERY, headers=own).status_code == 200
     with server.websocket("vera", **own) as connection:
         assert connection.subprotocol == "graphql-ws"
-    tls = {"Origin": "https://dagster.example.com", "Host": "dagster.example.com", "X-Forwarded-Proto": "https"}
-    assert server.request("vera", "POST", "/graphql", json=QUERY, headers=tls).status_code == 200
+    for proto in ("https", "http"):
+        tls = {"Origin": "https://dagster.example.com", "Host": "dagster.example.com:443", "X-Forwarded-Proto": proto}
+        assert server.request("vera", "POST", "/graphql", json=QUERY, headers=tls).status_code == 200
 
 
 @pytest.mark.parametrize(

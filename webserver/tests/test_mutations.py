@@ -173,7 +173,7 @@ def test_a_viewer_changes_nothing(server: "Server", about_analytics: Arguments, 
     needed = "the role admin" if name in DEPLOYMENT_WIDE else "the role editor of analytics"
     assert message.startswith(f"vera (viewer) may not do {name}: it needs {needed}"), json.dumps(variables)
     (line,) = server.audit()
-    assert (line["user"], line["operation"], line["allowed"]) == ("vera", name, False)
+    assert (line["user"], line["operation"], line["decision"]) == ("vera", name, "denied")
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -181,7 +181,7 @@ def test_an_editor_changes_nothing_of_another_location(server: "Server", about_a
     message = refusal_of(server, "ines", name, variables_for(server, about_analytics, "analytics", name))
     needed = "the role admin" if name in DEPLOYMENT_WIDE else "the role editor of analytics"
     assert message.startswith(f"ines (editor of ingestion) may not do {name}: it needs {needed}")
-    assert [line["allowed"] for line in server.audit()] == [False]
+    assert [line["decision"] for line in server.audit()] == ["denied"]
 
 
 # These end servers, write files of the webserver, or exist in Dagster+ only; what they may do is tested above.
@@ -201,7 +201,7 @@ def test_an_editor_changes_the_own_location(server: "Server", name: str) -> None
     assert refusal_of(server, "ines", name, variables) == ""
     (line,) = server.audit()
     assert (line["user"], line["role"], line["operation"]) == ("ines", "editor", name)
-    assert (line["locations"], line["allowed"]) == (["ingestion"], True)
+    assert (line["locations"], line["decision"]) == (["ingestion"], "allowed")
 
 
 @pytest.mark.parametrize("name", sorted(DEPLOYMENT_WIDE - NOT_TRIED))

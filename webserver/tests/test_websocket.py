@@ -60,7 +60,7 @@ def test_a_mutation_over_a_websocket_is_not_executed(server: "Server", kind: str
                 "payload": {"message": "Over WebSockets only subscriptions are served."},
             }
     assert server.process.create_request_context().get_location_entry("ingestion") is before
-    assert all(not line["allowed"] for line in server.audit())
+    assert all(line["decision"] == "denied" for line in server.audit())
 
 
 def test_the_newer_protocol_is_not_spoken(server: "Server") -> None:
@@ -78,7 +78,7 @@ def test_a_subscription_hides_no_mutation(server: "Server") -> None:
                 answer = ask(connection, document, **{name: "m"})
                 assert answer["type"] == "error"
     (line, *_) = server.audit()
-    assert (line["operation"], line["allowed"]) == ("mutation over a WebSocket", False)
+    assert (line["operation"], line["decision"]) == ("mutation over a WebSocket", "denied")
 
 
 @pytest.mark.parametrize("query", [None, 1, [], {}, "", "{", "{ version }", "subscription { nothing }", "{" * 5000])

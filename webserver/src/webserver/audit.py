@@ -50,7 +50,7 @@ class AuditLog:
             "elsewhere": list(touched.elsewhere),
             "runs": list(touched.runs),
             "backfills": list(touched.backfills),
-            "allowed": allowed,
+            "decision": "allowed" if allowed else "denied",
             "result": result,
         }
         self._write(line)

@@ -52,7 +52,10 @@ class Gate:
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name.lower() != TOKEN]
         scope[SCOPE_KEY] = identity
         if not self._access.permissions(identity).may_view:
-            return 403, f"{identity.user} has signed in but has no role in this deployment. Ask one of its admins."
+            return (
+                403,
+                f"{identity.user} has signed in but has no role in access.yaml. Ask an admin of this deployment.",
+            )
         if _is_foreign(scope):
             return 403, "This request was sent by a page of another site."
         return _kind_refusal(scope)
@@ -96,19 +99,20 @@ def _is_foreign(scope: Scope) -> bool:
     origin = _header(scope, b"origin")
     if not origin:
         return False
-    scheme = _header(scope, b"x-forwarded-proto") or "http"
-    return _place(origin) != _place(f"{scheme}://{_header(scope, b'host')}")
+    # The page's own scheme for both: TLS may end at a load balancer before the gateway.
+    ours = _place(f"{origin.partition('://')[0]}://{_header(scope, b'host')}")
+    return ours is None or _place(origin) != ours
 
 
-def _place(address: str) -> tuple[str, str | None, int | None] | None:
+def _place(address: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(address)
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
         return None
-    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
 def _header(scope: Scope, name: bytes) -> str:
