@@ -355,6 +355,18 @@ def test_single_sign_on_replaces_the_password(new_gateway: NewGateway, sign_on: 
         assert seen["x-forwarded-user"] == ["ines"]
 
 
+def test_a_sign_on_header_of_any_name_is_not_a_clients_word(new_gateway: NewGateway, sign_on: int) -> None:
+    gateway = new_gateway()
+    gateway.environment["GATEWAY_SIGN_IN"] = str(Path(__file__).parents[1] / "single-sign-on.caddy")
+    gateway.environment["SIGN_ON_SERVICE"] = f"127.0.0.1:{sign_on}"
+    gateway.environment["SIGN_ON_USER_HEADER"] = "Corporate-User"
+    gateway.environment["SIGN_ON_GROUPS_HEADER"] = "Corporate-Groups"
+    with gateway.running():
+        forged = {"Cookie": "session=", "Corporate-User": "admin", "Corporate-Groups": "platform"}
+        seen = gateway.sees(user=None, headers=forged)
+        assert (seen["x-forwarded-user"], seen["x-forwarded-groups"]) == ([""], [""])
+
+
 def test_single_sign_on_that_does_not_answer_lets_nobody_in(new_gateway: NewGateway) -> None:
     gateway = new_gateway()
     gateway.environment["GATEWAY_SIGN_IN"] = str(Path(__file__).parents[1] / "single-sign-on.caddy")
