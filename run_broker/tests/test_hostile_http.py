@@ -1,6 +1,13 @@
 """Hostile requests below the level of JSON. Each is refused with its status, logged, and never reaches the engine."""
 
+import json
+import socket
+
 import pytest
+
+from run_broker.audit import Decision
+from run_broker.http_message import RequestReader
+from run_broker.refusal import Refusal
 
 ID = "f" * 64
 OK = b"Host: localhost\r\n"
@@ -238,6 +245,28 @@ def test_a_hostile_request_is_refused_and_never_reaches_the_engine(world, raw, s
     assert (line["caller"], line["decision"], line["status"], line["reason"]) == (caller, "refused", status, reason)
 
 
+class OneRequestAtATime:
+    """A connection whose reads end where the first request ends, as they may when the peer sends in two pieces."""
+
+    def __init__(self, connection, size):
+        self.setblocking, self.settimeout = connection.setblocking, connection.settimeout
+        self._connection, self._left = connection, size
+
+    def recv(self, size, flags=0):
+        data = self._connection.recv(min(size, self._left or size), flags)
+        self._left = max(0, self._left - len(data))
+        return data
+
+
+def test_a_second_request_that_was_not_read_with_the_first_is_seen():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        first = post(CREATE, JSON + b"Content-Length: 2\r\n", b"{}")
+        theirs.sendall(first + get("/version"))
+        with pytest.raises(Refusal, match="bytes follow"):
+            RequestReader(OneRequestAtATime(ours, len(first)), 10.0, Decision("daemon")).read()
+
+
 def test_a_truncated_head_is_refused(world):
     with world.connect() as connection:
         connection.sendall(b"GET /version HTTP/1.1\r\nHost:")
@@ -247,8 +276,6 @@ def test_a_truncated_head_is_refused(world):
 
 
 def test_a_truncated_body_is_refused_and_creates_nothing(world, body):
-    import json
-
     content = json.dumps(body()).encode()
     with world.connect() as connection:
         connection.sendall(post(CREATE, JSON + b"Content-Length: %d\r\n" % (len(content) + 1), content))

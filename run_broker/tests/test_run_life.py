@@ -149,6 +149,16 @@ def test_a_run_that_has_ended_is_never_started_again(world):
     assert world.engine.containers[identifier]["State"]["Status"] == "exited"
 
 
+@pytest.mark.parametrize(
+    "state", [{"Status": "dead"}, {"Status": "removing"}, {"StartedAt": "2026-01-01T00:00:00Z"}], ids=str
+)
+def test_only_what_create_left_untouched_is_started(world, state):
+    identifier = world.create().json["Id"]
+    world.engine.containers[identifier]["State"] |= state
+    assert world.ask("POST", f"/containers/{identifier}/start").json["reason"] == "started-before"
+    assert not [path for _, path, _ in world.engine.changes() if path.endswith("/start")]
+
+
 @pytest.mark.parametrize(("query", "seconds"), [("", 60), ("?t=0", 0), ("?t=10", 10), ("?t=999", 300)])
 def test_a_stop_waits_as_long_as_asked_or_as_the_container_wants(world, query, seconds):
     identifier = world.create().json["Id"]
