@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import ConfigurableResource
 
 from platform_kit.database import checked_name, refuse_bad_keys
-from platform_kit.lake.connection import quoted, retried
+from platform_kit.lake.connection import literal, quoted, retried
 from platform_kit.lake.frames import INCOMING, columns_of, register, to_polars
 
 if TYPE_CHECKING:
@@ -32,11 +32,14 @@ class EmbeddedDatabase(ConfigurableResource[Any]):
         import duckdb
 
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        connection = retried(lambda: duckdb.connect(self.path))
-        try:
+        with duckdb.connect(":memory:") as connection:
+            # Opened itself, the file would be a catalog named like the file, and a schema of that name ambiguous.
+            retried(lambda: connection.execute(f"ATTACH {literal(self.path)} AS embedded_database"))
+            connection.execute("USE embedded_database")
+            connection.execute("SET TimeZone = 'UTC'")  # as PostgresResource does
+            # It joins two comparisons of rows, (year, month) >= … AND … < …, which Postgres understands, to an error.
+            connection.execute("SET disabled_optimizers = 'filter_pushdown'")
             yield connection
-        finally:
-            connection.close()
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> "polars.DataFrame":
         """The rows of a query; parameters are written `%(name)s`, as for Postgres."""

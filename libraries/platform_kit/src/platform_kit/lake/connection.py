@@ -31,7 +31,8 @@ _DUCKDB_SHARE = 0.4
 _TEMPORARY_FILES = "/tmp"  # noqa: S108  the one place that is writable in a location's container
 _PATIENCE_SECONDS = 60.0
 # What DuckDB, DuckLake and Postgres say when another writer was faster: on a commit, on opening a file, or when
-# two make the same catalog, schema or table for the first time ("already exists": all of ours are IF NOT EXISTS).
+# two make the same catalog, schema or table for the first time ("already exists": all of ours are IF NOT EXISTS), or
+# two threads open the same file.
 _TRANSIENT = (
     "conflict",
     "could not serialize",
@@ -39,6 +40,7 @@ _TRANSIENT = (
     "could not set lock on file",
     "duplicate key value",
     "already exists",
+    "already attached",
 )
 
 _setting_up = threading.Lock()
@@ -150,6 +152,8 @@ def _new_instance() -> "DuckDBPyConnection":
             "autoload_known_extensions": False,
         },
     )
+    # What a TIMESTAMPTZ looks like must not hang on the machine's time zone.
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     _load(connection, "ducklake")
     return connection
 
