@@ -251,7 +251,10 @@ def test_a_local_name_has_tls_of_the_gateways_own_authority(new_gateway: NewGate
     with new_gateway(site="localhost").running() as gateway:
         root = gateway.folder / "data" / "pki" / "authorities" / "local" / "root.crt"
         trust = ssl.create_default_context(cafile=str(root))
-        response = gateway.request(verify=trust)
+        # The certificate is made after the gateway has begun to serve.
+        transport = httpx.HTTPTransport(verify=trust, retries=6)
+        with httpx.Client(transport=transport, auth=("admin", gateway.users["admin"])) as client:
+            response = client.get(f"https://localhost:{gateway.port}/")
         assert gateway.seen_in(response)["x-forwarded-proto"] == ["https"]
         assert "Strict-Transport-Security" not in response.headers
         with pytest.raises(httpx.ConnectError):

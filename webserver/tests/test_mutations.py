@@ -169,6 +169,7 @@ def variables_for(server: "Server", arguments: Arguments, location: str, name: s
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_viewer_changes_nothing(server: "Server", about_analytics: Arguments, name: str) -> None:
     variables = variables_for(server, about_analytics, "analytics", name)
+    server.audit_file.write_text("", encoding="utf-8")
     message = refusal_of(server, "vera", name, variables)
     needed = "the role admin" if name in DEPLOYMENT_WIDE else "the role editor of analytics"
     assert message.startswith(f"vera (viewer) may not do {name}: it needs {needed}"), json.dumps(variables)
@@ -178,7 +179,9 @@ def test_a_viewer_changes_nothing(server: "Server", about_analytics: Arguments, 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_an_editor_changes_nothing_of_another_location(server: "Server", about_analytics: Arguments, name: str) -> None:
-    message = refusal_of(server, "ines", name, variables_for(server, about_analytics, "analytics", name))
+    variables = variables_for(server, about_analytics, "analytics", name)
+    server.audit_file.write_text("", encoding="utf-8")
+    message = refusal_of(server, "ines", name, variables)
     needed = "the role admin" if name in DEPLOYMENT_WIDE else "the role editor of analytics"
     assert message.startswith(f"ines (editor of ingestion) may not do {name}: it needs {needed}")
     assert [line["decision"] for line in server.audit()] == ["denied"]
