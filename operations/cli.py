@@ -34,6 +34,7 @@ app = typer.Typer(
 user_app = typer.Typer(help="Who may sign in.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 
+MAY_BE_FIRST = ("up", "check")
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
@@ -169,6 +170,9 @@ def _context(context: typer.Context) -> Context:
 @contextmanager
 def _locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context]:
     stack = _context(context)
+    if verb not in MAY_BE_FIRST:
+        # Before the lock: a mistyped name leaves no file behind.
+        stack.deployment.require_env()
     with locks.hold(stack.deployment.state / "lock", f"./stack {verb}", why) as note:
         if note:
             stack.report.warn(note)

@@ -13,7 +13,7 @@ from operations.errors import StackError
 
 LOCATIONS = """{ workspaceOrError { __typename ... on PythonError { message }
   ... on Workspace { locationEntries { name loadStatus
-    locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
+    locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } } }"""
 DAEMONS = """{ instance { daemonHealth { allDaemonStatuses {
   daemonType required healthy lastHeartbeatTime lastHeartbeatErrors { message } } } } }"""
 RUNS = """query Runs($filter: RunsFilter, $limit: Int) { runsOrError(filter: $filter, limit: $limit) {
@@ -160,5 +160,9 @@ def _location(entry: dict[str, Any]) -> Location:
     found = entry["locationOrLoadError"]
     if found is None or entry["loadStatus"] == "LOADING":
         return Location(entry["name"], loading=True)
-    error = "" if found["__typename"] == "RepositoryLocation" else found.get("message", found["__typename"])
-    return Location(entry["name"], loading=False, error=error.strip())
+    if found["__typename"] == "RepositoryLocation":
+        return Location(entry["name"], loading=False)
+    # The outermost error says that the definitions did not load; why, says the innermost.
+    chain = [found.get("message", found["__typename"])]
+    chain += [link["error"]["message"] for link in found.get("errorChain") or ()]
+    return Location(entry["name"], loading=False, error="\n".join(message.strip() for message in chain))

@@ -35,6 +35,11 @@ class Host:
         """Whether dpkg knows this package as installed."""
         return (self.slash / "var/lib/dpkg/info" / f"{name}.list").exists()
 
+    def has_engine(self) -> bool:
+        """Whether an engine is installed here; one that DOCKER_HOST names is somewhere else."""
+        places = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
+        return "DOCKER_HOST" in os.environ or any((self.slash / place / "dockerd").exists() for place in places)
+
     def free_memory(self) -> int | None:
         """Bytes that can be had without swapping; None where the kernel does not say."""
         for line in _text(self.slash / "proc/meminfo").splitlines():

@@ -115,8 +115,11 @@ def install(
 
 
 def apt_install(*packages: str) -> tuple[str, ...]:
-    """Install packages without questions and without what they merely recommend."""
-    return ("apt-get", "install", "--yes", "--no-install-recommends", *packages)
+    """Install packages without questions, without what they merely recommend, and never at the price of another.
+
+    Compose recommends a newer client, which conflicts with bookworm's docker.io: apt would remove the engine for it.
+    """
+    return ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", *packages)
 
 
 def newer_suite(suite: str, codename: str, places: list[Source]) -> list[Step]:

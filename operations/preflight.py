@@ -2,7 +2,7 @@
 
 import re
 
-from operations import docker, packages
+from operations import docker, packages, waiting
 from operations.context import Context
 from operations.errors import Finding, StackError
 from operations.execute import Line
@@ -16,6 +16,8 @@ MEMORY = 2 * GIB
 # All images with their build cache take about 4 GiB, the year of flights less than one.
 DISK = 6 * GIB
 DISK_LATER = 2 * GIB
+ENGINE_SECONDS = 60
+SERVER_VERSION = ["docker", "version", "--format", "{{.Server.Version}}"]
 NAMES = {"engine": "Docker Engine", "compose": "Docker Compose", "buildx": "Docker Buildx"}
 
 
@@ -30,6 +32,8 @@ def require_tools(context: Context) -> None:
         raise _missing(missing, plan)
     with context.report.step("Install " + ", ".join(NAMES[piece] for piece in missing)) as step:
         carry_out(context, plan, step.update)
+        # Its package starts the engine, which takes a moment to answer.
+        waiting.until(lambda: True if _engine_answers(context) else None, ENGINE_SECONDS)
         left = missing_tools(context)
     if left:
         raise StackError(
@@ -61,8 +65,9 @@ def missing_tools(context: Context) -> dict[str, str]:
     if not client.ok:
         return dict.fromkeys(NAMES, "not installed")
     missing: dict[str, str] = {}
-    server = server_version(context)
-    if server < ENGINE:
+    if not context.host.has_engine() and not _engine_answers(context):
+        missing["engine"] = "not installed"
+    elif (server := server_version(context)) < ENGINE:
         missing["engine"] = f"version {server[0]}.{server[1]}"
     for piece, args, minimum in (
         ("compose", ["docker", "compose", "version", "--short"], COMPOSE),
@@ -77,9 +82,13 @@ def missing_tools(context: Context) -> dict[str, str]:
     return missing
 
 
+def _engine_answers(context: Context) -> bool:
+    return context.executor.run(SERVER_VERSION, check=False, timeout=20).ok
+
+
 def server_version(context: Context) -> docker.Version:
     """The engine's version; raises `StackError` that tells a missing permission from an engine that is down."""
-    result = context.executor.run(["docker", "version", "--format", "{{.Server.Version}}"], check=False, timeout=20)
+    result = context.executor.run(SERVER_VERSION, check=False, timeout=20)
     version = docker.parse_version(result.stdout) if result.ok else None
     if version:
         return version

@@ -1,5 +1,6 @@
 """How verbs tell people what happens: one line a step with its time, a live line while it lasts on a terminal."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,11 +25,16 @@ class Step:
         self.outcome = text
 
 
+def _width() -> int | None:
+    # Into a file or a pipe tables go as wide as they are, instead of being cut at 80 columns.
+    return None if sys.stdout.isatty() else 200
+
+
 class Report:
     """Writes for people to one console, diagnostics to another."""
 
     def __init__(self, console: Console | None = None, errors: Console | None = None, verbose: bool = False) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, width=_width())
         self.errors = errors or Console(stderr=True, highlight=False, soft_wrap=True)
         self.verbose = verbose
 

@@ -1,5 +1,6 @@
 """That dagster.yaml and the definitions of each location load, in the images that would run them."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from operations.context import Context
 INSTANCE_CHECK = Path(__file__).with_name("inside") / "dagster_yaml.py"
 # No network and no volume: loading definitions must need neither, or a location starts only on good days.
 SANDBOX = (
-    *("--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:size=256m,mode=1777"),  # noqa: S108
+    *("--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:size=256m,mode=1777", "--workdir", "/tmp"),  # noqa: S108
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "256", "--memory", "1g"),
 )
 
@@ -37,14 +38,15 @@ def check(context: Context, locations: Iterable[str]) -> list[Problem]:
         with context.report.step(f"Load the definitions of {name}"):
             result = context.executor.run(validate(name, services[name]), check=False, timeout=300)
             if not result.ok:
-                problems.append(Problem(f"code_locations/{name}", None, f"does not load:\n{_reason(result.stderr)}"))
+                problems.append(
+                    Problem(f"code_locations/{name}", None, f"does not load:\n{_reason(result.stdout + result.stderr)}")
+                )
     return problems
 
 
 def validate(name: str, spec: dict[str, Any]) -> list[str]:
     """Load a location's definitions in its image, with its settings and without its secrets."""
-    environment = {**(spec.get("environment") or {}), "DAGSTER_HOME": ""}
-    settings = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+    settings = _settings({**(spec.get("environment") or {}), "DAGSTER_HOME": ""})
     module = f"{name}.definitions"
     return ["docker", "run", *SANDBOX, *settings, spec["image"], "dagster", "definitions", "validate", "-m", module]
 
@@ -57,10 +59,18 @@ def instance_check(spec: dict[str, Any]) -> list[str]:
         if mount.get("type") == "bind"
         for part in ("--volume", f"{mount['source']}:{mount['target']}:ro")
     ]
-    settings = [part for key in spec.get("environment") or {} for part in ("--env", f"{key}=unset")]
+    # dagster.yaml names the password; that it is the right one is doctor's question.
+    settings = _settings({**(spec.get("environment") or {}), "POSTGRES_PASSWORD": "none"})
     return ["docker", "run", "--interactive", *SANDBOX, *mounts, *settings, spec["image"], "python", "-"]
 
 
+def _settings(environment: dict[str, Any]) -> list[str]:
+    return [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+
+
 def _reason(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
+    # The log of a start that went well, and a warning about the command's future, explain nothing.
+    noise = re.compile(r"SupersessionWarning|return callback\(|dagster - INFO")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    lines = [line for line in plain.splitlines() if line.strip() and not noise.search(line)]
     return "\n".join(f"    {line}" for line in lines[-15:])

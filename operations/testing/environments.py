@@ -31,6 +31,7 @@ def provide(context: Context, lock: str) -> Path:
             tools.write_text(without(_text(root / TOOLS), names(_text(root / lock))), encoding="utf-8")
             # Without dependencies: the tools' own are all in their lock, the location's pins stay as they are.
             run([*install(target, tools, root), "--no-deps"], step.update, env=UV)
+        target.mkdir(exist_ok=True)
         stamp.write_text(wanted, encoding="utf-8")
     return target
 

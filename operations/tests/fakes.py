@@ -120,6 +120,7 @@ class FakeHost(Host):
     memory: int | None = 16 * 1024**3
     disk: int | None = 100 * 1024**3
     taken: tuple[int, ...] = ()
+    engine: bool = True
 
     @property
     def is_root(self) -> bool:
@@ -133,6 +134,9 @@ class FakeHost(Host):
 
     def has_package(self, name: str) -> bool:
         return name in self.installed
+
+    def has_engine(self) -> bool:
+        return self.engine
 
     def free_memory(self) -> int | None:
         return self.memory

@@ -36,7 +36,7 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[dict[str, str]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield {"GATEWAY_BIND": "127.0.0.1", "GATEWAY_PORT": str(listening.server_address[1])}
         listening.shutdown()
@@ -51,14 +51,23 @@ def entry(name: str, status: str = "LOADED", **found: Any) -> dict[str, Any]:
 def test_locations_are_loaded_loading_or_say_why_not(server: dict[str, str]) -> None:
     entries = [
         entry("ingestion", __typename="RepositoryLocation"),
-        entry("analytics", __typename="PythonError", message="No module named 'dbt'\n"),
+        entry(
+            "analytics",
+            __typename="PythonError",
+            message="Error occurred during the loading\n",
+            errorChain=[{"error": {"message": "ModuleNotFoundError: No module named 'dbt'\n"}}],
+        ),
         entry("eta", "LOADING", __typename="RepositoryLocation"),
         entry("new", "LOADING"),
     ]
     Answer.body = {"data": {"workspaceOrError": {"__typename": "Workspace", "locationEntries": entries}}}
     assert gateway.Gateway(server, "admin", "right").locations() == [
         gateway.Location("ingestion", loading=False),
-        gateway.Location("analytics", loading=False, error="No module named 'dbt'"),
+        gateway.Location(
+            "analytics",
+            loading=False,
+            error="Error occurred during the loading\nModuleNotFoundError: No module named 'dbt'",
+        ),
         gateway.Location("eta", loading=True),
         gateway.Location("new", loading=True),
     ]

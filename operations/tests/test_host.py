@@ -39,6 +39,16 @@ def test_free_memory_is_what_can_be_had_without_swapping(tmp_path: Path) -> None
     assert Host(tmp_path).free_memory() == 2048 * 1024
 
 
+def test_an_engine_is_known_by_its_program_or_by_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert not Host(tmp_path).has_engine()
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin/dockerd").touch()
+    assert Host(tmp_path).has_engine()
+    monkeypatch.setenv("DOCKER_HOST", "ssh://elsewhere")
+    assert Host(tmp_path / "empty").has_engine()
+
+
 def test_apt_sources_of_both_places_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "etc/apt/sources.list.d"
     folder.mkdir(parents=True)

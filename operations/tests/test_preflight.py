@@ -1,3 +1,5 @@
+import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -57,7 +59,7 @@ def test_who_is_not_root_is_told_exactly_what_to_install(machine: Machine) -> No
         "Docker Engine: not installed, Docker Compose: not installed, Docker Buildx: not installed"
     )
     assert "sudo ./stack up" in error.value.do
-    assert "apt-get install --yes --no-install-recommends docker.io docker-cli" in error.value.do
+    assert "apt-get install --yes --no-install-recommends --no-remove docker.io docker-cli" in error.value.do
     assert machine.executor.ran("apt-get") == []
 
 
@@ -115,6 +117,33 @@ def test_no_permission_and_no_engine_are_told_apart_and_nothing_is_installed(mac
     assert machine.executor.ran("apt-get") == []
 
 
+def test_a_client_without_an_engine_gets_the_engine_alone(machine: Machine) -> None:
+    asked = ("version", "--format", "{{.Server.Version}}")
+    machine.tools_are_there()
+    machine.executor.forget(*asked)
+    machine.executor.answer(*asked, code=1, stderr="Cannot connect to the Docker daemon")
+    context = machine.context(host=replace(machine.host, engine=False))
+    assert preflight.missing_tools(context) == {"engine": "not installed"}
+
+
+def test_an_engine_that_has_just_been_installed_is_waited_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    machine.tools_are_there()
+    machine.executor.answer("docker", "--version", code=127)
+    machine.executor.forget("docker", "--version")
+    machine.executor.answer("docker", "--version", code=127)
+    machine.executor.answer("docker", "--version", stdout="Docker version 26.1.5\n")
+    asked = ("version", "--format", "{{.Server.Version}}")
+    machine.executor.forget(*asked)
+    machine.executor.answer(*asked, code=1, stderr="Cannot connect to the Docker daemon")
+    machine.executor.answer(*asked, stdout="26.1.5\n")
+    preflight.require_tools(machine.context())
+    assert len(pauses) == 1
+
+
 def test_short_memory_and_disk_are_found_before_the_start(machine: Machine) -> None:
     machine.tools_are_there()
     context = machine.context(host=replace(machine.host, memory=GIB, disk=3 * GIB))
@@ -144,8 +173,6 @@ def test_a_busy_port_is_told_with_the_container_that_holds_it(machine: Machine) 
 
 def test_our_own_gateway_may_hold_the_port(machine: Machine) -> None:
     context = machine.context(host=replace(machine.host, taken=(3000,)))
-    import json
-
     ours = parse_inspect(json.dumps([container("gateway")]))
     assert preflight.port(context, context.deployment.settings(), ours) is None
 

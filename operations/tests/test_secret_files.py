@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,13 @@ def test_a_secret_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_of_two_writers_at_once_the_second_loses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
-    link = secret_files.os.link
+    link = os.link
 
     def late(source: str, target: Path) -> None:
         path.write_text("the other's")
         link(source, target)
 
-    monkeypatch.setattr(secret_files.os, "link", late)
+    monkeypatch.setattr(os, "link", late)
     assert not secret_files.create(path, "mine")
     assert path.read_text() == "the other's"
     assert list(tmp_path.iterdir()) == [path]

@@ -168,7 +168,7 @@ class Examination:
                 "database",
                 f"the role {role} cannot sign in",
                 why,
-                f"the secret {secret} no longer matches: run {self._deployment.stack} up, which gives the role the"
+                f"the secret {secret} no longer matches: {self._deployment.stack} down, then up, gives the role the"
                 " password that the file has; postgres itself needs the old file back",
             )
 

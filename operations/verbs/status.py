@@ -76,7 +76,8 @@ def services_of(context: Context, containers: list[docker.Container]) -> list[Se
             continue
         state = container.health or container.state
         if container.state == "exited":
-            state = "done" if container.exit_code == 0 else f"exited with {container.exit_code}"
+            done = container.exit_code == 0 and _is_one_shot(context, name)
+            state = "done" if done else f"exited with {container.exit_code}"
         elif container.state != "running":
             state = container.state
         # Only a one-shot service may be gone for good.
@@ -102,7 +103,7 @@ def _memory(context: Context, ids: list[str]) -> dict[str, str]:
 def _services_table(services: list[Service]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("SERVICE", "STATE", "MEMORY", "IMAGE"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for service in services:
         style = STYLES.get(service.state, "red")
         table.add_row(service.name, f"[{style}]{service.state}[/{style}]", service.memory, service.image)

@@ -31,7 +31,11 @@ def check(data: ConfigurableClassData) -> list[str]:
     """Problems of one class and its settings, without making an instance, which might connect to something."""
     try:
         module = __import__(data.module_name, fromlist=[data.class_name])
-        config_type = resolve_to_config_type(getattr(module, data.class_name).config_type())
+        configurable = getattr(module, data.class_name)
+        if not hasattr(configurable, "config_type"):
+            # An instance class: its settings are part of the schema, which has been looked at.
+            return []
+        config_type = resolve_to_config_type(configurable.config_type())
     except (ImportError, AttributeError) as error:
         return [f"{data.module_name}.{data.class_name} cannot be loaded: {error}"]
     result = process_config(config_type, yaml.safe_load(data.config_yaml) or {})
