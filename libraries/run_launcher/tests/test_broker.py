@@ -83,13 +83,20 @@ def test_a_passing_error_of_a_restarting_broker_is_tried_again(broker, fake_brok
 def test_the_wait_is_bounded_and_its_end_names_the_broker(fake_broker, broker, clock):
     fake_broker.stop()
     with pytest.raises(
-        BrokerUnavailableError, match=r"could not be reached for 60 s to create .*service run_broker"
+        BrokerUnavailableError, match=r"could not create a container for 60 s: .*service run_broker"
     ) as e:
         broker.create("image", [], {})
     assert "No such file" in str(e.value)
     assert sum(clock.pauses) == 60
     assert max(clock.pauses) == 5
     fake_broker.start()
+
+
+def test_a_missing_code_server_is_told_in_the_brokers_words(fake_broker, broker):
+    message = "there is no running container of the service ingestion to copy"
+    fake_broker.answers["POST /containers/create"] = [(503, {"message": message})]
+    with pytest.raises(BrokerUnavailableError, match=f"could not create a container for 60 s: {message}$"):
+        broker.create("image", [], {})
 
 
 def test_the_queue_keeps_runs_whose_broker_is_away():

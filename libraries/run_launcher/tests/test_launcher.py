@@ -135,10 +135,12 @@ def test_a_refusal_of_the_broker_is_in_the_event_log(launcher, instance, make_ru
     assert "run.memory 8g is above the cap 2g" in engine.messages(instance, run)
 
 
-def test_a_broker_that_stays_away_reaches_the_queue_unchanged(launcher, make_run):
-    launcher.broker.error = BrokerUnavailableError("away")
+def test_a_broker_that_stays_away_sends_the_run_back_to_the_queue_and_says_so(launcher, instance, make_run, engine):
+    run = make_run()
+    launcher.broker.error = BrokerUnavailableError("The run broker could not create a container for 60 s.")
     with pytest.raises(BrokerUnavailableError):
-        launch(launcher, make_run())
+        launch(launcher, run)
+    assert "for 60 s. The run goes back to the queue." in engine.messages(instance, run)
 
 
 def test_a_run_launched_again_while_it_goes_on_is_left_alone(launcher, make_run, engine):

@@ -150,8 +150,7 @@ class Broker:
                 left = deadline - self._clock()
                 if left <= 0:
                     raise BrokerUnavailableError(
-                        f"The run broker could not be reached for {wait:g} s to {purpose}: {error}. "
-                        "Look at the service run_broker: it is stopped, restarting, or cannot reach the engine."
+                        f"The run broker could not {purpose} for {wait:g} s: {error}"
                     ) from error
                 self._pause(min(seconds, left))
                 seconds = min(seconds * 2, _LONGEST_PAUSE)
@@ -167,9 +166,11 @@ class Broker:
                 raise BrokerUnavailableError(str(error.explanation or error)) from error
             raise BrokerRefusalError(error.status_code or 0, str(error.explanation or error)) from error
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-            raise BrokerUnavailableError(_reason(error)) from error
+            raise BrokerUnavailableError(
+                f"it does not answer ({_reason(error)}). Look at the service run_broker: is it running?"
+            ) from error
         except requests.exceptions.ChunkedEncodingError as error:
-            raise BrokerUnavailableError("the connection broke in the middle of an answer") from error
+            raise BrokerUnavailableError("its connection broke in the middle of an answer.") from error
         finally:
             if client is not None:
                 client.close()

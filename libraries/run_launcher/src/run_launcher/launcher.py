@@ -65,6 +65,10 @@ class BrokeredRunLauncher(DockerRunLauncher):
             message = f"Starting the run in container {container[:12]} of {labels['code-location']}, image {image}"
             self._instance.report_engine_event(message, run, cls=self.__class__)
             self.broker.start(container)
+        except BrokerUnavailableError as error:
+            # The queue's own event blames the code server, and keeps this text where few people look.
+            self._instance.report_engine_event(f"{error} The run goes back to the queue.", run, cls=self.__class__)
+            raise
         except BrokerRefusalError as error:
             message = f"The run broker refused to start this run: {error.explanation}"
             self._instance.report_engine_event(message, run, cls=self.__class__)
