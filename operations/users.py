@@ -12,8 +12,9 @@ from operations import secret_files
 from operations.errors import StackError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
-# About a quarter of a second: the gateway remembers what it has checked, somebody who guesses pays each time.
-ROUNDS = 12
+# About a second, as much as Caddy spends on a name it does not know, so that the time does not tell who exists. The
+# gateway remembers what it has checked; somebody who guesses pays each time.
+ROUNDS = 14
 LIMIT = 72
 
 

@@ -12,6 +12,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The test that takes everything down comes last, the one that brings it up first; else as collected."""
     order = {"test_up": 0, "test_down": 2}
     items.sort(key=lambda item: order.get(item.path.stem, 1))
+    for item in items:
+        # Only the test's own body: whoever comes first waits for the deployment to be built.
+        item.add_marker(pytest.mark.timeout(900, func_only=True))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ ARG BASE_IMAGE=debian:trixie-slim
 FROM ${BASE_IMAGE} AS base
 ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 tini \
+ && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 dagster \
  && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin dagster
@@ -58,7 +58,8 @@ ARG LIBRARIES=
 ENV DAGSTER_HOME=/opt/dagster/home
 COPY libraries /build/libraries
 COPY ${SERVICE} /app
-RUN mkdir -p /opt/dagster/home /opt/libraries /var/lib/dagster/audit && chown -R 10001:10001 /opt/dagster /var/lib/dagster \
+RUN mkdir -p /opt/dagster/home /opt/libraries /var/lib/dagster/audit /var/lib/dagster/logs/daemon \
+ && chown -R 10001:10001 /opt/dagster /var/lib/dagster \
  && for library in ${LIBRARIES}; do cp -r "/build/libraries/$library/src/." /opt/libraries/; done \
  && rm -rf /build && python -m compileall -q /opt/libraries /app/src
 USER 10001:10001

@@ -9,7 +9,7 @@ from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 
-from run_launcher.references import location_reference, run_reference
+from run_launcher.references import location_reference
 
 STORAGE = {
     "postgres": {
@@ -41,31 +41,26 @@ def reference(tmp_path, monkeypatch):
     return InstanceRef.from_dir(str(tmp_path))
 
 
-@pytest.mark.parametrize("trim", [location_reference, lambda one: run_reference(one, "ingestion")])
-def test_no_secret_and_no_class_of_the_deployment_crosses(reference, trim):
-    text = serialize_value(trim(reference))
+def test_no_secret_and_no_class_of_the_deployment_crosses(reference):
+    text = serialize_value(location_reference(reference))
     assert "hush-hush" not in text
     assert "run_launcher." not in text
     assert "POSTGRES_PASSWORD" in text
 
 
-def test_a_run_writes_its_logs_in_its_locations_directory(reference):
-    logs = run_reference(reference, "ingestion").compute_logs_data
+def test_a_location_writes_its_logs_where_its_own_volume_is_mounted(reference):
+    logs = location_reference(reference).compute_logs_data
     assert logs.class_name == "LocalComputeLogManager"
-    assert logs.config_dict == {"base_dir": "/var/lib/dagster/logs/ingestion"}
-
-
-def test_a_code_server_takes_its_log_directory_from_its_own_environment(reference):
-    assert location_reference(reference).compute_logs_data.config_dict == {"base_dir": {"env": "COMPUTE_LOGS_DIR"}}
+    assert logs.config_dict == {"base_dir": "/var/lib/dagster/logs"}
 
 
 def test_a_run_keeps_the_settings_it_obeys_and_no_others(reference):
-    assert run_reference(reference, "ingestion").settings == {"run_retries": CONFIGURATION["run_retries"]}
+    assert location_reference(reference).settings == {"run_retries": CONFIGURATION["run_retries"]}
 
 
 def test_a_run_opens_its_instance_without_this_package(reference):
     # A location's image holds Dagster alone: the proof is a process that cannot import run_launcher.
-    text = serialize_value(run_reference(reference, "ingestion"))
+    text = serialize_value(location_reference(reference))
     code = (
         "import sys; sys.modules['run_launcher'] = None\n"
         "from dagster import DagsterInstance\n"

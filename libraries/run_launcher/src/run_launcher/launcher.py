@@ -16,7 +16,7 @@ from dagster_docker.docker_run_launcher import DOCKER_CONTAINER_ID_TAG
 
 from run_launcher.broker import Broker, BrokerRefusalError, BrokerUnavailableError, is_live, was_started
 from run_launcher.endings import TAIL_LINES, explain, quote
-from run_launcher.references import location_of, run_reference
+from run_launcher.references import location_of, location_reference
 
 # What a run asks for, by tags; the broker holds it against the caps in the labels of the location's code server.
 RESOURCE_TAGS = ("run.memory", "run.cpus")
@@ -174,7 +174,7 @@ def create_request(
     arguments = ExecuteRunArgs(
         job_origin=plain,
         run_id=run.run_id,
-        instance_ref=run_reference(reference, location),
+        instance_ref=location_reference(reference),
         # A failed run leaves a failed container, which the broker keeps longer.
         set_exit_code_on_failure=True,
     )

@@ -6,8 +6,6 @@ how runs are launched. So only the storage, the log directory and the settings t
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import yaml
 from dagster._core.instance.ref import InstanceRef
@@ -15,8 +13,6 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._serdes import ConfigurableClassData
 
 LOGS = "/var/lib/dagster/logs"
-# Set in a code location's container: where its own sensors and schedules write the logs of their ticks.
-LOGS_VARIABLE = "COMPUTE_LOGS_DIR"
 # A run's root file system is read-only. Values between its steps live and end with its container.
 ARTIFACTS = "/tmp/dagster"  # noqa: S108 - a private tmpfs of the container
 # What a run's own process reads: whether it will be retried, pools, the form of its logs.
@@ -43,21 +39,16 @@ def location_of(run: DagsterRun) -> str:
     return name
 
 
-def run_reference(reference: InstanceRef, location: str) -> InstanceRef:
-    """The instance as a run of `location` gets it."""
-    return _trimmed(reference, f"{LOGS}/{location}")
-
-
 def location_reference(reference: InstanceRef) -> InstanceRef:
-    """The instance as a code server gets it; which one is asked is not known here, so its environment says where."""
-    return _trimmed(reference, {"env": LOGS_VARIABLE})
+    """The instance as a location's code server and runs get it.
 
-
-def _trimmed(reference: InstanceRef, logs: str | Mapping[str, str]) -> InstanceRef:
-    plain: Mapping[str, Any] = InstanceRef.config_defaults(ARTIFACTS)
+    Their logs go to the directory under which the host's services see all locations': in a location's container it is
+    the mount point of its own volume, so it need not know its name and cannot reach another's.
+    """
+    plain = InstanceRef.config_defaults(ARTIFACTS)
     return reference._replace(
         local_artifact_storage_data=plain["local_artifact_storage"],
-        compute_logs_data=_class("dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", logs),
+        compute_logs_data=_class("dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", LOGS),
         run_coordinator_data=plain["run_coordinator"],
         run_launcher_data=plain["run_launcher"],
         # The three are copies of storage_data for releases from before 2022; they would only lengthen the command line.
@@ -71,5 +62,5 @@ def _trimmed(reference: InstanceRef, logs: str | Mapping[str, str]) -> InstanceR
     )
 
 
-def _class(module: str, name: str, base_dir: Any) -> ConfigurableClassData:
+def _class(module: str, name: str, base_dir: str) -> ConfigurableClassData:
     return ConfigurableClassData(module, name, yaml.dump({"base_dir": base_dir}, default_flow_style=False))
