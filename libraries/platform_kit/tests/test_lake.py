@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from platform_kit.lake import LakeError, LakeIOManager, LakeResource
+from platform_kit.lake import LakeError, LakeIOManager, LakeResource, connection
 
 # Dagster calls the parameter beta since 1.5; one run for a backfill is what this library is fast at.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `backfill_policy`:dagster.BetaWarning")
@@ -114,6 +114,7 @@ def test_a_table_comes_out_as_the_type_of_the_input(wanted: Any) -> None:
 
     run(asset_of(lambda: flights(1, 2)), copy)
     assert seen == [pl.DataFrame if wanted is Any else wanted]
+    assert not connection._users, "the run has ended, so nothing holds the catalog"
     assert rows(LakeResource(), "FROM ingestion.ada_marts.copy ORDER BY ALL") == sorted(flights(1, 2).rows())
 
 
