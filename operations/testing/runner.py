@@ -80,9 +80,9 @@ def command(suite: Suite, environment: Path, root: Path, report: Path) -> list[s
     program, *rest = suite.args
     # As a module: the environment's own Python, whatever its scripts' first lines say after a move.
     if suite.is_pytest:
-        # The root directory is the unit: seen from above, the folder run_broker/ would hide the package run_broker in it.
+        # The root directory is the unit: seen from above, the folder run_broker/ hides the package run_broker in it.
         folder = root / suite.args[1] if suite.kind != "unit" else (root / suite.args[1]).parent
-        config = ["-c", str(root / "pyproject.toml"), "--rootdir", str(folder), "-o", f"cache_dir={report.parent}/cache"]
+        config = ["-c", f"{root}/pyproject.toml", "--rootdir", f"{folder}", "-o", f"cache_dir={report.parent}/cache"]
         return [str(environment / "bin" / "python"), "-m", "pytest", *config, f"--junit-xml={report}", "-q", *rest]
     return [str(environment / "bin" / program), *rest]
 

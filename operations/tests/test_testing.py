@@ -150,6 +150,14 @@ def test_a_suite_that_cannot_be_collected_or_is_empty_has_failed(checkout: Machi
     assert (found.passed, found.failed) == (0, 1)
 
 
+def test_a_unit_whose_folder_has_its_packages_name_imports_the_package(checkout: Machine) -> None:
+    touch(checkout.root, "unit/src/unit/__init__.py", text="there = True\n")
+    touch(checkout.root, "unit/tests/test_a.py", text="import unit\ndef test_it(): assert unit.there\n")
+    site = ("unit/src", ".", *(path for path in sys.path if path))
+    found = outcome(checkout, Suite("unit", "unit", ("pytest", "unit/tests"), suites.SHARED, site))
+    assert (found.passed, found.failed) == (1, 0), found.output
+
+
 def test_a_linter_counts_as_one(checkout: Machine) -> None:
     passed = outcome(checkout, Suite("ok", "lint", ("true",), suites.SHARED))
     failed = outcome(checkout, Suite("bad", "lint", ("false",), suites.SHARED))
