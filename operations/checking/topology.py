@@ -151,10 +151,9 @@ def _borders(model: Model) -> Iterator[Problem]:
         if service in model.locations:
             continue
         for source, (_, read_only) in _mounts(spec).items():
-            if source.startswith("lake-") and not read_only:
-                yield model.problem(f"mounts {source} writable; only its own location may", service, "volumes")
-            if source.startswith("logs-") and not read_only:
-                yield model.problem(f"mounts {source} writable; only its own location may", service, "volumes")
+            kind, _, owner = source.partition("-")
+            if kind in ("lake", "logs") and owner != service and not read_only:
+                yield model.problem(f"mounts {source} writable; only its owner may", service, "volumes")
         if "edge" in (spec.get("networks") or {}) and service not in ("gateway", "webserver"):
             yield model.problem("is on the network edge, where the webserver trusts whom it hears", service, "networks")
         joined = [name for name in model.locations if name in (spec.get("networks") or {})]

@@ -169,7 +169,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     ),
     "a lake in a service's hands": (
         mount("daemon", "lake-ingestion", "/x"),
-        "daemon: mounts lake-ingestion writable; only its own location may",
+        "daemon: mounts lake-ingestion writable; only its owner may",
     ),
     "logs in a service's hands": (mount("daemon", "logs-ingestion", "/x"), "daemon: mounts logs-ingestion writable"),
     "logs that nobody keeps": (

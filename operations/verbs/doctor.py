@@ -169,7 +169,7 @@ class Examination:
                 f"the role {role} cannot sign in",
                 why,
                 f"the secret {secret} no longer matches: {self._deployment.stack} down, then up, gives the role the"
-                " password that the file has; postgres itself needs the old file back",
+                " password that the file has",
             )
 
     def locations(self) -> Iterator[Finding]:
