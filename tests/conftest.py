@@ -1,5 +1,9 @@
-"""One running deployment for all end-to-end tests: from nothing at the start, to nothing at the end."""
+"""One running deployment for all end-to-end tests: from nothing at the start, to nothing at the end.
 
+Whoever writes such a test may keep one up: TEST_DEPLOYMENT=test-mine uses, and leaves, the deployment of that name.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -20,7 +24,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """The shipped deployment with its sample source and two locations of the tests, brought up by ./stack."""
-    own = Deployment.fresh()
+    kept = os.environ.get("TEST_DEPLOYMENT")
+    if kept and (Deployment(kept).home / ".env").exists():
+        yield Deployment.existing(kept)
+        return
+    own = Deployment(kept) if kept else Deployment.fresh()
     own.write_settings()
     try:
         printed = own.stack("up", check=False)
@@ -34,7 +42,8 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     finally:
         if request.session.testsfailed:
             print(f"\nlogs and inspect output of the failed deployment: {own.keep_evidence()}")
-        own.remove()
+        if not kept:
+            own.remove()
 
 
 @pytest.fixture(scope="session")

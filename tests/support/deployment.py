@@ -42,6 +42,7 @@ class Deployment:
         self.home = ROOT / ".deployments" / name
         self.port = free_port()
         self.first_up = ""
+        self._clients: dict[tuple[str, str], GraphQL] = {}
         self.address = f"http://127.0.0.1:{self.port}"
         self.settings = {
             "COMPOSE_FILE": ":".join(overlays),
@@ -49,6 +50,15 @@ class Deployment:
             "GATEWAY_PORT": str(self.port),
             **settings,
         }
+
+    @classmethod
+    def existing(cls, name: str) -> "Deployment":
+        """One that an earlier session of the tests left up."""
+        own = cls(name)
+        own.port = int((own.home / ".env").read_text().partition("\nGATEWAY_PORT=")[2].split()[0])
+        own.address = f"http://127.0.0.1:{own.port}"
+        own.first_up = own.stack("up", check=False)
+        return own
 
     @classmethod
     def fresh(cls, overlays: tuple[str, ...] = OVERLAYS, **settings: str) -> "Deployment":
@@ -75,6 +85,16 @@ class Deployment:
         assert not check or done.returncode == 0, f"./stack {' '.join(args)} exited {done.returncode}:\n{printed[-6000:]}"
         return printed
 
+    def findings(self) -> list[dict[str, str]]:
+        """What ./stack doctor finds."""
+        done = subprocess.run(
+            [str(ROOT / "stack"), "--deployment", self.name, "doctor", "--json"],
+            capture_output=True, text=True, timeout=300, cwd=ROOT,
+        )  # fmt: skip
+        found: list[dict[str, str]] = json.loads(done.stdout)
+        assert done.returncode == (1 if found else 0), done.stderr
+        return found
+
     def compose(self) -> DockerCompose:
         """testcontainers' handle on the same project; it takes the project's name from the environment alone."""
         os.environ["COMPOSE_PROJECT_NAME"] = self.name
@@ -87,8 +107,11 @@ class Deployment:
         return (self.home / "secrets" / name).read_text().strip()
 
     def user(self, name: str = "admin", password: str | None = None) -> GraphQL:
-        """GraphQL as one user."""
-        return GraphQL(self.address, name, password or (self.secret("admin_password") if name == "admin" else PASSWORD))
+        """GraphQL as one user; one connection a user, closed when the deployment is removed."""
+        password = password or (self.secret("admin_password") if name == "admin" else PASSWORD)
+        if (name, password) not in self._clients:
+            self._clients[name, password] = GraphQL(self.address, name, password)
+        return self._clients[name, password]
 
     def container(self, service: str) -> str:
         """The container of a service."""
@@ -145,6 +168,8 @@ class Deployment:
 
     def remove(self) -> None:
         """Takes all of it away, however far it came."""
+        for client in self._clients.values():
+            client.http.close()
         if (self.home / ".env").exists():
             self.stack("down", "--delete-data", "--yes", check=False)
         for name in self.containers():
@@ -157,12 +182,12 @@ class Deployment:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def lake_rows(deployment: Deployment, service: str, query: str) -> list[Mapping[str, Any]]:
-    """Asks the lakes that a location's container can see, through its own credentials."""
+def lake_rows(deployment: Deployment, service: str, query: str, reads: tuple[str, ...] = ()) -> list[Mapping[str, Any]]:
+    """Asks a location's lake, and those it reads, from its container and through its own credentials."""
     source = f"""
 import json
-from platform_kit.lake import connect
-with connect() as lake:
+from platform_kit.lake import LakeResource
+with LakeResource().connect({reads!r}) as lake:
     answer = lake.sql({query!r})
     print(json.dumps([dict(zip(answer.columns, row)) for row in answer.fetchall()], default=str))
 """

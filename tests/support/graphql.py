@@ -76,7 +76,7 @@ query BackfillRuns($id: String!) {
 LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries {
     name loadStatus
-    locationOrLoadError { __typename ... on PythonError { message } }
+    locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } }
 } } } }"""
 
 
@@ -105,7 +105,8 @@ class GraphQL:
         found = {}
         for entry in entries:
             what = entry["locationOrLoadError"] or {"__typename": entry["loadStatus"]}
-            found[entry["name"]] = what.get("message") or what["__typename"]
+            causes = [cause["error"]["message"] for cause in what.get("errorChain") or []]
+            found[entry["name"]] = "\n".join([what.get("message") or what["__typename"], *causes])
         return found
 
     def try_launch(
