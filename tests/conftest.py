@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.deployment import ARTIFACTS, PASSWORD, Deployment
+from tests.support.flights import PARTITIONED, REFERENCE, YEAR
 from tests.support.graphql import GraphQL
 
 
@@ -50,3 +51,27 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
 def admin(deployment: Deployment) -> GraphQL:
     """GraphQL as the first user."""
     return deployment.user()
+
+
+@pytest.fixture(scope="session")
+def reference(deployment: Deployment, admin: GraphQL) -> str:
+    """The reference tables, materialised."""
+    run = admin.launch("ingestion", assets=REFERENCE)
+    admin.wait_for(run, "SUCCESS")
+    return run
+
+
+@pytest.fixture(scope="session")
+def year(deployment: Deployment, admin: GraphQL, reference: str) -> list[str]:
+    """A year of flights and weather by one backfill; its runs."""
+    return admin.backfill_to_the_end(PARTITIONED, YEAR, seconds=420)
+
+
+@pytest.fixture(scope="session")
+def marts(deployment: Deployment, admin: GraphQL, year: list[str]) -> str:
+    """All of dbt's models on that year; their run."""
+    query = "{ assetNodes { assetKey { path } isMaterializable } }"
+    keys = ["/".join(node["assetKey"]["path"]) for node in admin.ask(query)["assetNodes"] if node["isMaterializable"]]
+    run = admin.launch("analytics", assets=[key for key in keys if key.startswith("analytics/")])
+    admin.wait_for(run, "SUCCESS", seconds=300)
+    return run

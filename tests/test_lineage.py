@@ -10,7 +10,9 @@ NODES = """{ assetNodes {
 
 
 def test_marts_are_reached_from_raw_tables_of_another_location(admin: GraphQL) -> None:
-    nodes = {"/".join(node["assetKey"]["path"]): node for node in admin.ask(NODES)["assetNodes"] if node["isMaterializable"]}
+    nodes = {
+        "/".join(node["assetKey"]["path"]): node for node in admin.ask(NODES)["assetNodes"] if node["isMaterializable"]
+    }
     assert nodes["ingestion/raw/flights"]["repository"]["location"]["name"] == "ingestion"
     marts = [key for key in nodes if key.startswith("analytics/marts/")]
     assert len(marts) >= 4

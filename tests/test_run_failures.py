@@ -80,5 +80,7 @@ def test_the_compute_log_of_a_run_is_shown(deployment: Deployment, admin: GraphQ
 def test_what_happened_is_in_the_brokers_log(deployment: Deployment, admin: GraphQL) -> None:
     run = admin.launch("probe", "succeed")
     admin.wait_for(run, "SUCCESS")
-    done = subprocess.run(["docker", "logs", deployment.container("run_broker")], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["docker", "logs", deployment.container("run_broker")], capture_output=True, text=True, timeout=60
+    )
     assert any(run in line and '"probe"' in line for line in done.stdout.splitlines())

@@ -66,17 +66,23 @@ def test_the_network_shows_nothing_but_the_database_and_its_own_server(deploymen
 
 
 def test_no_engine_and_no_broker(admin: GraphQL) -> None:
-    lines = attack(admin, """
+    lines = attack(
+        admin,
+        """
 import os
-for path in ["/var/run/docker.sock", "/run/docker.sock", "/run/broker", "/run/brokers", "/run/containerd/containerd.sock"]:
+for path in ["/var/run/docker.sock", "/run/docker.sock", "/run/broker", "/run/brokers",
+             "/run/containerd/containerd.sock"]:
     print("REACHED" if os.path.exists(path) else "refused", path)
 print("REACHED" if any("DOCKER" in name for name in os.environ) else "refused", "DOCKER_HOST")
-""")
+""",
+    )
     assert_refused(lines, 6)
 
 
 def test_no_file_of_another_location(deployment: Deployment, admin: GraphQL) -> None:
-    lines = attack(admin, """
+    lines = attack(
+        admin,
+        """
 import os
 mounts = [line.split()[1] for line in open("/proc/mounts")]
 mine = {"/var/lib/lake/probe", "/var/lib/dagster/logs"}
@@ -84,30 +90,37 @@ for path in mounts:
     if path.startswith(("/var/lib/lake", "/var/lib/dagster", "/run/secrets", "/opt/dagster")):
         if path not in mine and path != "/run/secrets/database_password":
             print("REACHED", path)
-for path in ["/var/lib/lake/ingestion", "/var/lib/lake/analytics", "/run/secrets/postgres_password", "/run/secrets/gateway_token",
-             "/run/secrets/source_database_password", "/opt/dagster/home/dagster.yaml"]:
+for path in ["/var/lib/lake/ingestion", "/var/lib/lake/analytics", "/run/secrets/postgres_password",
+             "/run/secrets/gateway_token", "/run/secrets/source_database_password", "/opt/dagster/home/dagster.yaml"]:
     print("REACHED" if os.path.exists(path) else "refused", path)
 logs = os.listdir("/var/lib/dagster/logs")
 print("REACHED" if {"ingestion", "analytics"} & set(logs) else "refused", "logs")
-""")
+""",
+    )
     assert_refused(lines, 7)
 
 
 def test_nothing_outside_its_volumes_can_be_written(admin: GraphQL) -> None:
-    lines = attack(admin, """
+    lines = attack(
+        admin,
+        """
 import os
-for path in ["/x", "/app/src/probe/definitions.py", "/opt/venv/x", "/etc/passwd", "/usr/local/bin/entrypoint", "/run/secrets/database_password", "/proc/sysrq-trigger", "/sys/kernel/x"]:
+for path in ["/x", "/app/src/probe/definitions.py", "/opt/venv/x", "/etc/passwd", "/usr/local/bin/entrypoint",
+             "/run/secrets/database_password", "/proc/sysrq-trigger", "/sys/kernel/x"]:
     try:
         open(path, "a").close()
         print("REACHED", path)
     except OSError as error:
         print("refused", path, error.errno)
-""")
+""",
+    )
     assert_refused(lines, 8)
 
 
 def test_no_privilege_can_be_gained(admin: GraphQL) -> None:
-    lines = attack(admin, """
+    lines = attack(
+        admin,
+        """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -123,12 +136,16 @@ for what, call in {"root": lambda: os.setuid(0), "chroot": lambda: os.chroot("/t
         print("refused", what)
 print("refused" if libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) else "REACHED", "mount")
 print("refused" if libc.unshare(0x20000000) else "REACHED", "new pid namespace")
-""")
+""",
+    )
     assert_refused(lines, 8)
 
 
 def test_other_databases_and_roles_are_closed(deployment: Deployment, admin: GraphQL) -> None:
-    lines = attack(admin, POSTGRES + """
+    lines = attack(
+        admin,
+        POSTGRES
+        + """
 attempt("lake_ingestion", "select 1")
 attempt("lake_analytics", "select 1")
 attempt("postgres", "select 1")
@@ -137,12 +154,16 @@ attempt("dagster", "select 1", user="dagster")
 attempt("dagster", "select 1", user="dagster_owner")
 attempt("dagster", "select 1", user="postgres", password="postgres")
 attempt("lake_ingestion", "select 1", user="ingestion")
-""")
+""",
+    )
     assert_refused(lines, 8)
 
 
 def test_history_cannot_be_dropped_emptied_or_rewritten_in_bulk(admin: GraphQL) -> None:
-    lines = attack(admin, POSTGRES + """
+    lines = attack(
+        admin,
+        POSTGRES
+        + """
 attempt("dagster", "drop table runs")
 attempt("dagster", "truncate event_logs")
 attempt("dagster", "delete from event_logs")
@@ -155,12 +176,15 @@ attempt("dagster", "copy runs to program 'sh'")
 attempt("dagster", "select pg_read_file('/etc/passwd')")
 attempt("dagster", "create extension dblink")
 attempt("dagster", "select * from pg_authid")
-""")
+""",
+    )
     assert_refused(lines, 12)
 
 
-def test_a_reader_of_a_lake_cannot_write_it(deployment: Deployment) -> None:
-    source = POSTGRES + """
+def test_a_reader_of_a_lake_cannot_write_it(deployment: Deployment, reference: str) -> None:
+    source = (
+        POSTGRES
+        + """
 attempt("lake_ingestion", "delete from ducklake_snapshot")
 attempt("lake_ingestion", "drop table ducklake_snapshot")
 attempt("lake_ingestion", "create table x (y int)")
@@ -171,6 +195,7 @@ except OSError:
     print("refused")
 attempt("lake_ingestion", "select count(*) from ducklake_snapshot")
 """
+    )
     lines = deployment.python("analytics", source).splitlines()
     assert lines[-1].startswith("REACHED select")
     assert_refused(lines[:-1], 4)

@@ -15,14 +15,21 @@ def test_every_path_asks_for_a_password(deployment: Deployment, path: str) -> No
     assert answer.headers["www-authenticate"].startswith("Basic")
 
 
-@pytest.mark.parametrize(("user", "password"), [("admin", "wrong"), ("admin", ""), ("ghost", PASSWORD), ("victor", "wrong")])
+@pytest.mark.parametrize(
+    ("user", "password"), [("admin", "wrong"), ("admin", ""), ("ghost", PASSWORD), ("victor", "wrong")]
+)
 def test_wrong_passwords_are_refused(deployment: Deployment, user: str, password: str) -> None:
     answer = httpx.post(deployment.address + "/graphql", json={"query": "{ version }"}, auth=(user, password))
     assert answer.status_code == 401
 
 
 def test_forged_headers_do_not_make_an_admin(deployment: Deployment) -> None:
-    forged = {"X-Forwarded-User": "admin", "X-Forwarded-Groups": "platform", "X-Gateway-Token": "x", "X_Forwarded_User": "admin"}
+    forged = {
+        "X-Forwarded-User": "admin",
+        "X-Forwarded-Groups": "platform",
+        "X-Gateway-Token": "x",
+        "X_Forwarded_User": "admin",
+    }
     assert httpx.get(deployment.address + "/graphql", headers=forged).status_code == 401
     # As somebody who may only look, with headers that claim more.
     query = "{ canAdmin: permissions { permission value } }"

@@ -20,7 +20,9 @@ def test_all_locations_load_but_the_broken_one_which_says_why(admin: GraphQL) ->
 
 
 def test_up_names_the_broken_location(deployment: Deployment) -> None:
-    assert "broken" in deployment.first_up.splitlines()[-1] or "this location is broken on purpose" in deployment.first_up
+    assert (
+        "broken" in deployment.first_up.splitlines()[-1] or "this location is broken on purpose" in deployment.first_up
+    )
 
 
 def test_a_second_up_and_plain_compose_change_nothing(deployment: Deployment) -> None:
@@ -68,7 +70,11 @@ def test_every_container_is_confined(deployment: Deployment) -> None:
 
 
 def test_no_secret_is_in_what_docker_records(deployment: Deployment) -> None:
-    secrets = [path.read_text().strip() for path in (deployment.home / "secrets").iterdir() if "password" in path.name or "token" in path.name]
+    secrets = [
+        path.read_text().strip()
+        for path in (deployment.home / "secrets").iterdir()
+        if "password" in path.name or "token" in path.name
+    ]
     assert len(secrets) >= 8
     images = {deployment.inspect(name)["Config"]["Image"] for name in running(deployment)}
     records = "".join(json.dumps(deployment.inspect(name)) for name in running(deployment))

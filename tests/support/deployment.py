@@ -17,7 +17,7 @@ from tests.support.graphql import GraphQL
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "tests" / "artifacts"
 OVERLAYS = ("docker-compose.yml", "deploy/overlays/sample-source.yml", "tests/locations/overlay.yml")
-PASSWORD = "a-password-of-the-tests"  # noqa: S105 - of users that exist for minutes
+PASSWORD = "a-password-of-the-tests"
 
 
 def free_port() -> int:
@@ -82,7 +82,9 @@ class Deployment:
             capture_output=True, text=True, input=stdin, timeout=seconds, cwd=ROOT, env=environment,
         )  # fmt: skip
         printed = done.stdout + done.stderr
-        assert not check or done.returncode == 0, f"./stack {' '.join(args)} exited {done.returncode}:\n{printed[-6000:]}"
+        assert not check or done.returncode == 0, (
+            f"./stack {' '.join(args)} exited {done.returncode}:\n{printed[-6000:]}"
+        )
         return printed
 
     def findings(self) -> list[dict[str, str]]:
@@ -124,7 +126,9 @@ class Deployment:
 
     def containers(self, *filters: str) -> list[str]:
         """Names of the project's containers, stopped ones included."""
-        chosen = [part for text in (f"label=com.docker.compose.project={self.name}", *filters) for part in ("--filter", text)]
+        chosen = [
+            part for text in (f"label=com.docker.compose.project={self.name}", *filters) for part in ("--filter", text)
+        ]
         return docker("ps", "--all", "--format", "{{.Names}}", *chosen).split()
 
     def run_containers(self, run_id: str) -> list[str]:
@@ -142,7 +146,8 @@ class Deployment:
 
     def sql(self, query: str, database: str = "dagster") -> list[list[str]]:
         """Asks Postgres as its superuser."""
-        script = 'PGPASSWORD=$(cat /run/secrets/postgres_password) exec psql -h 127.0.0.1 -U postgres -AtF "|" -d "$0" -c "$1"'
+        ask = 'exec psql -h 127.0.0.1 -U postgres -AtF "|" -d "$0" -c "$1"'
+        script = f"PGPASSWORD=$(cat /run/secrets/postgres_password) {ask}"
         printed = docker("exec", self.container("postgres"), "sh", "-c", script, database, query)
         return [line.split("|") for line in printed.splitlines()]
 
@@ -153,7 +158,9 @@ class Deployment:
             "containers": docker("ps", "--all", "--quiet", "--filter", label).split(),
             "volumes": docker("volume", "ls", "--quiet", "--filter", label).split(),
             "networks": docker("network", "ls", "--quiet", "--filter", label).split(),
-            "images": [n for n in docker("images", "--format", "{{.Repository}}").split() if n.startswith(f"{self.name}/")],
+            "images": [
+                n for n in docker("images", "--format", "{{.Repository}}").split() if n.startswith(f"{self.name}/")
+            ],
         }
 
     def keep_evidence(self) -> Path:

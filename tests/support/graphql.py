@@ -150,6 +150,19 @@ class GraphQL:
         """Status and runs of a backfill."""
         return self.ask(BACKFILL_RUNS, id=backfill)["partitionBackfillOrError"]
 
+    def backfill_to_the_end(self, assets: Sequence[str], partitions: Sequence[str], *, seconds: float) -> list[str]:
+        """Launches a backfill, waits for its success and returns its runs."""
+        backfill = self.backfill(assets, partitions)
+
+        def ended() -> dict[str, Any] | None:
+            state = self.backfill_state(backfill)
+            assert state["status"] not in ("FAILED", "CANCELED", "COMPLETED_FAILED"), state
+            return state if state["status"] == "COMPLETED_SUCCESS" else None
+
+        state = wait_until(ended, seconds=seconds, what=f"the backfill {backfill}")
+        assert state is not None
+        return [run["runId"] for run in state["runs"]]
+
     def run(self, run_id: str) -> dict[str, Any]:
         """Status, tags and times of a run."""
         return self.ask(RUN, runId=run_id)["runOrError"]
