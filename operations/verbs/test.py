@@ -4,7 +4,7 @@ from rich.table import Table
 
 from operations.context import Context
 from operations.errors import StackError
-from operations.testing import environments, runner, suites
+from operations.testing import browser, environments, runner, suites
 from operations.testing.runner import Outcome
 
 
@@ -15,6 +15,8 @@ def test(context: Context, *, fast: bool, only: list[str], every: bool, extra: l
     if not chosen:
         names = ", ".join(suite.name for suite in suites.discover(root, fast=False, every=True, only=[], extra=[]))
         raise StackError(f"no suite matches {' '.join(only)}", f"a part of one of: {names}", "correct --only")
+    if any(suite.kind == "end-to-end" for suite in chosen):
+        browser.provide(context)
     places = {lock: environments.provide(context, lock) for lock in dict.fromkeys(s.environment for s in chosen)}
     outcomes = runner.run_all(context, chosen, places, lambda outcome: _tell(context, outcome))
     for outcome in outcomes:

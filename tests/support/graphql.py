@@ -58,6 +58,7 @@ query Events($runId: ID!, $after: String) {
         __typename
         ... on MessageEvent { message timestamp }
         ... on ObservationEvent { metadataEntries { label ... on TextMetadataEntry { text } } }
+        ... on AssetCheckEvaluationEvent { evaluation { checkName success } }
         ... on EngineEvent { error { message } }
         ... on RunFailureEvent { error { message } }
       }
