@@ -156,3 +156,13 @@ def restore_flights(lake: Any) -> None:
 
 def materializations(run: dg.ExecuteInProcessResult) -> list[Any]:
     return [event.step_materialization_data for event in run.get_asset_materialization_events()]
+
+
+def test_a_model_built_alone_asks_for_no_model_that_may_not_exist_yet(
+    built: dg.ExecuteInProcessResult, definitions: dg.Definitions
+) -> None:
+    job = definitions.resolve_job_def("build_all")
+    result = job.execute_in_process(asset_selection=[dg.AssetKey(["analytics", "staging", "stg_airlines"])])
+    assert result.success
+    # A test that dbt adds by itself is no check of the selection, and is reported as an observation.
+    assert [event.event_specific_data for event in result.all_events if event.is_asset_observation] == []
