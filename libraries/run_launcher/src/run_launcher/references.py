@@ -47,7 +47,7 @@ def location_reference(reference: InstanceRef) -> InstanceRef:
     """
     plain = InstanceRef.config_defaults(ARTIFACTS)
     return reference._replace(
-        local_artifact_storage_data=plain["local_artifact_storage"],
+        local_artifact_storage_data=_class("dagster._core.storage.root", "LocalArtifactStorage", ARTIFACTS),
         compute_logs_data=_class("dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", LOGS),
         run_coordinator_data=plain["run_coordinator"],
         run_launcher_data=plain["run_launcher"],
