@@ -49,11 +49,10 @@ def test_without_a_password_the_browser_is_turned_away(browser: Browser, deploym
 
 def expand_groups(page: Page) -> None:
     """Opens every group of the graph; loaded again, the page fits all of it in the window."""
-    closed = page.get_by_role("img", name="unfold_more")
-    expect(closed.first).to_be_visible(timeout=60_000)
-    while count := closed.count():
-        closed.first.click()
-        expect(closed).to_have_count(count - 1)
+    expect(page.get_by_role("img", name="unfold_more").first).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="settings").last.click()
+    page.get_by_role("menuitem", name="Expand all groups").click()
+    expect(page.get_by_text("delays_by_carrier", exact=True).first).to_be_attached(timeout=30_000)
     page.reload()
 
 
