@@ -181,6 +181,29 @@ attempt("dagster", "select * from pg_authid")
     assert_refused(lines, 12)
 
 
+def test_no_run_makes_the_daemon_execute_something_in_another_location(
+    deployment: Deployment, admin: GraphQL, reference: str
+) -> None:
+    # A stored run says where it is executed, which code of it, with which configuration.
+    lines = attack(
+        admin,
+        POSTGRES
+        + f"""
+other = "run_id = '{reference}'"
+body = "replace(run_body, '\\"ingestion\\"', '\\"probe\\"')"
+attempt("dagster", "insert into runs (run_id, run_body, status) values ('x', '{{}}', 'QUEUED')")
+attempt("dagster", "update runs set status = 'QUEUED' where " + other)
+attempt("dagster", "update runs set run_body = " + body + " where " + other)
+attempt("dagster", "update runs set status = 'QUEUED' where run_body like '%probe%'")
+attempt("dagster", "alter table runs disable trigger all")
+attempt("dagster", "drop function guard_runs() cascade")
+attempt("dagster", "set session_replication_role = replica")
+attempt("dagster", "insert into kvs (key, value) values ('ASSET_DAEMON_PAUSED', 'true')")
+""",
+    )
+    assert_refused(lines, 8)
+
+
 def test_a_reader_of_a_lake_cannot_write_it(deployment: Deployment, reference: str) -> None:
     source = (
         POSTGRES

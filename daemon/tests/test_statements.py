@@ -2,7 +2,7 @@
 
 import pytest
 from migrate import statements
-from migrate.plan import LOCATION_DELETES, LOCATION_READS, Lake, Role, make_plan
+from migrate.plan import LOCATION_DELETES, LOCATION_READS, LOCATION_UPDATES, Lake, Role, make_plan
 from migrate.steps import former_readers
 from psycopg2.sql import SQL, Composed, Identifier, Literal
 
@@ -95,7 +95,7 @@ def test_each_right_on_a_table_is_taken_back_before_it_is_given():
         'GRANT USAGE ON SCHEMA public TO "ingestion"',
         'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "ingestion"',
         'REVOKE ALL ON "public"."runs" FROM "ingestion"',
-        'GRANT SELECT, INSERT, UPDATE ON "public"."runs" TO "ingestion"',
+        'GRANT SELECT, UPDATE ON "public"."runs" TO "ingestion"',
     ]
 
 
@@ -114,6 +114,12 @@ def test_a_location_gives_pool_slots_and_dynamic_partitions_back(table):
     assert "DELETE" in statements.table_rights("ingestion", table)
 
 
+def test_only_the_services_say_that_there_is_a_run():
+    # A run that a location adds could name another location, and code of its choice.
+    assert statements.table_rights("ingestion", "runs") == "SELECT, UPDATE"
+    assert statements.table_rights("dagster", "runs") == "SELECT, INSERT, UPDATE, DELETE"
+
+
 def test_the_services_cannot_change_the_schemas_version():
     assert statements.table_rights("dagster", "alembic_version") == "SELECT"
 
@@ -127,7 +133,7 @@ def test_the_tables_named_here_are_dagsters():
     known = {"alembic_version"}
     for metadata in (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageSqlMetadata):
         known.update(metadata.tables)
-    assert {*LOCATION_READS, *LOCATION_DELETES} <= known
+    assert {*LOCATION_READS, *LOCATION_DELETES, *LOCATION_UPDATES} <= known
 
 
 @pytest.mark.parametrize("name", ['a"; DROP DATABASE dagster; --', "a'b", "a b"])

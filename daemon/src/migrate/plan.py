@@ -17,18 +17,27 @@ LOCATION_CONNECTIONS = 100
 # code removes. Everything else of Dagster's history is append-only for it.
 LOCATION_DELETES = ("concurrency_limits", "concurrency_slots", "dynamic_partitions", "pending_steps")
 # Tables that only webserver and daemon write. Writing there, a location could switch off another's schedules, start
-# backfills of its assets, or claim that a dead daemon lives.
+# backfills of its assets, move the daemon's cursors, or claim that a dead daemon lives.
 LOCATION_READS = (
     "alembic_version",
     "asset_daemon_asset_evaluations",
+    "backfill_tags",
     "bulk_actions",
     "daemon_heartbeats",
     "instance_info",
     "instigators",
     "job_ticks",
     "jobs",
+    "kvs",
     "secondary_indexes",
+    "snapshots",
 )
+# A run tells how it goes; that there is one, only webserver and daemon say. Which rows and what of them: guard.py.
+LOCATION_UPDATES = ("runs",)
+# The states a run's own process reports. QUEUED, for one, would have the daemon execute it again.
+RUN_STATES = ("STARTED", "CANCELING", "SUCCESS", "FAILURE", "CANCELED")
+# Tags that webserver and daemon write and rely on: the queue's limit for each location, and who asked for the run.
+KEPT_TAGS = ("dagster/code_location", "user")
 
 
 @dataclass(frozen=True)

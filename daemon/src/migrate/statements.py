@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from migrate.plan import LOCATION_DELETES, LOCATION_READS, SERVICE, Lake, Role
+from migrate.plan import LOCATION_DELETES, LOCATION_READS, LOCATION_UPDATES, SERVICE, Lake, Role
 
 Statements: TypeAlias = list[Composable]
 
@@ -91,6 +91,8 @@ def table_rights(role: str, table: str) -> str:
         return "SELECT" if table == "alembic_version" else "SELECT, INSERT, UPDATE, DELETE"
     if table in LOCATION_READS:
         return "SELECT"
+    if table in LOCATION_UPDATES:
+        return "SELECT, UPDATE"
     return "SELECT, INSERT, UPDATE, DELETE" if table in LOCATION_DELETES else "SELECT, INSERT, UPDATE"
 
 

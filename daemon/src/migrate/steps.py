@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from migrate import statements
+from migrate.guard import guard_runs
 from migrate.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 from migrate.schema import migrate_dagster
 from migrate.scram import verifier
@@ -71,6 +72,9 @@ def _prepare_dagster(settings: Settings, version: int) -> None:
 def _grant_dagster(settings: Settings, plan: Plan) -> None:
     with database(settings, DAGSTER) as connection:
         tables = [name for (name,) in ask(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        triggers = [name for (name,) in ask(connection, _TRIGGERS_OF_RUNS)]
+        # Guarded before it may be written, in one transaction.
+        execute(connection, guard_runs(triggers))
         execute(connection, statements.grant_dagster(plan.locations, tables))
 
 
@@ -87,6 +91,7 @@ def _lake(admin: Connection, settings: Settings, lake: Lake, version: int, say: 
     execute(admin, statements.connect(lake.database, lake.readers))
 
 
+_TRIGGERS_OF_RUNS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.runs'::regclass"
 # Only locations' roles are taken back: another reader, such as a dashboard's, is the operator's own doing.
 _LOCATION_ROLES = "SELECT rolname FROM pg_roles JOIN pg_database ON datname = 'lake_' || rolname"
 _ADMITTED = (

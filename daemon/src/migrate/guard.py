@@ -1,0 +1,70 @@
+"""Keeps each code location to its own runs, in the database itself.
+
+A stored run says in which location it is executed, which code of it, with which configuration. Dagster's processes all
+write to that one table. A location that could change another's rows, or add some, would have the daemon execute its
+choice in the other's container, with the other's secrets; so rights on whole tables are not enough.
+"""
+
+from typing import TypeAlias
+
+from psycopg2.sql import SQL, Composable, Literal
+
+from migrate.plan import KEPT_TAGS, OWNER, RUN_STATES, SERVICE
+
+Statements: TypeAlias = list[Composable]
+
+TRIGGER = "guard_runs"
+# Where a stored run says its location; written by webserver and daemon alone, since only they add runs.
+LOCATION_PATH = "{external_pipeline_origin,external_repository_origin,repository_location_origin,location_name}"
+
+# Nothing of the new body is taken over but the tags, as plain texts: two readers of one JSON document may differ (a key
+# given twice, an older name of a field), and the daemon's is not this one. The type json keeps every other part of the
+# document letter by letter.
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION public.guard_runs() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+    kept CONSTANT text[] := {kept};
+    tags json;
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.run_body::json #>> {path} IS DISTINCT FROM current_user::text THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s may not change run %s, which is not its own', current_user, OLD.run_id);
+    END IF;
+    IF NEW.status IS DISTINCT FROM OLD.status AND (NEW.status = ANY ({states})) IS NOT TRUE THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s may not make run %s %s', current_user, OLD.run_id, NEW.status);
+    END IF;
+    SELECT coalesce(json_object_agg(key, coalesce(value, '')), '{{}}') INTO tags FROM (
+        SELECT key, value FROM json_each_text(NEW.run_body::json -> 'tags') WHERE key <> ALL (kept)
+        UNION ALL
+        SELECT key, value FROM json_each_text(OLD.run_body::json -> 'tags') WHERE key = ANY (kept)
+    ) AS each_tag;
+    SELECT json_object_agg(key, CASE key
+        WHEN 'tags' THEN tags
+        WHEN 'status' THEN json_build_object('__enum__', split_part(value ->> '__enum__', '.', 1) || '.' || NEW.status)
+        ELSE value END)
+    INTO OLD.run_body FROM json_each(OLD.run_body::json);
+    OLD.status := NEW.status;
+    OLD.update_timestamp := NEW.update_timestamp;
+    OLD.start_time := NEW.start_time;
+    OLD.end_time := NEW.end_time;
+    RETURN OLD;
+END
+$guard$"""
+_TRIGGER = "CREATE TRIGGER guard_runs BEFORE UPDATE ON public.runs FOR EACH ROW EXECUTE FUNCTION public.guard_runs()"
+
+
+def guard_runs(triggers: list[str]) -> Statements:
+    """The statements that guard the table, given the triggers it has: making one waits for every run's statement."""
+    function = SQL(_FUNCTION).format(
+        kept=Literal(list(KEPT_TAGS)),
+        service=Literal(SERVICE),
+        owner=Literal(OWNER),
+        path=Literal(LOCATION_PATH),
+        states=Literal(list(RUN_STATES)),
+    )
+    return [function] if TRIGGER in triggers else [function, SQL(_TRIGGER)]
