@@ -36,6 +36,8 @@ def connect(settings: Settings, role: str, password: str, database: str, timeout
         dbname=database,
         connect_timeout=timeout,
         application_name="migrate",
+        # Over what the owner of a database sets for its sessions; and nobody's open transaction holds up the start.
+        options="-c default_transaction_read_only=off -c lock_timeout=60s",
     )
 
 

@@ -1,13 +1,27 @@
 """The migration, step by step. Each step looks first and does what is missing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import psycopg2
 
 from migrate import statements
+from migrate.errors import MigrationError
 from migrate.guard import guard_runs
 from migrate.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 from migrate.schema import migrate_dagster
 from migrate.scram import verifier
-from migrate.server import MAINTENANCE, Connection, Say, ask, check_version, connect_admin, database, execute, only_one
+from migrate.server import (
+    MAINTENANCE,
+    Connection,
+    Say,
+    ask,
+    check_version,
+    connect_admin,
+    database,
+    execute,
+    one_line,
+    only_one,
+)
 from migrate.settings import Settings
 
 
@@ -26,8 +40,7 @@ def migrate(settings: Settings, plan: Plan, say: Say) -> None:
             _prepare_dagster(settings, version)
             migrate_dagster(settings, say)
             _grant_dagster(settings, plan)
-            for lake in plan.lakes:
-                _lake(admin, settings, lake, version, say)
+            _lakes(admin, settings, plan.lakes, version, say)
     finally:
         admin.close()
 
@@ -76,6 +89,19 @@ def _grant_dagster(settings: Settings, plan: Plan) -> None:
         # Guarded before it may be written, in one transaction.
         execute(connection, guard_runs(triggers))
         execute(connection, statements.grant_dagster(plan.locations, tables))
+
+
+def _lakes(admin: Connection, settings: Settings, lakes: Sequence[Lake], version: int, say: Say) -> None:
+    """A lake's owner can do with its database what it likes, shut it to us too: that stops nobody else's start."""
+    left = []
+    for lake in lakes:
+        try:
+            _lake(admin, settings, lake, version, say)
+        except (psycopg2.Error, MigrationError) as error:
+            left.append(f"{lake.database} stays as it was, with the readers it had: {one_line(error)}")
+            say(f"WARNING: {left[-1]}")
+    if left and len(left) == len(lakes):
+        raise MigrationError("No lake could be prepared. " + " ".join(left))
 
 
 def _lake(admin: Connection, settings: Settings, lake: Lake, version: int, say: Say) -> None:
