@@ -128,6 +128,10 @@ def relabel(name, value):
     return lambda container: container["Config"]["Labels"].update({name: value})
 
 
+def unlabel(name):
+    return lambda container: container["Config"]["Labels"].pop(name)
+
+
 def mount(kind, source):
     return change(HostConfig__Mounts=[{"Type": kind, "Source": source, "Target": "/x"}])
 
@@ -138,6 +142,7 @@ SERVERS = {
     "of-another-project": (labels(com_docker_compose_project="other"), 503, "no-code-server"),
     "of-another-service": (labels(com_docker_compose_service="analytics"), 503, "no-code-server"),
     "itself-a-run": (labels(com_docker_compose_oneoff="True"), 503, "no-code-server"),
+    "started-by-hand-from-its-image": (unlabel("com.docker.compose.oneoff"), 503, "no-code-server"),
     "marked-as-a-run": (relabel("run-broker.role", "run"), 503, "no-code-server"),
     "labelled-for-another": (relabel("code-location", "analytics"), 503, "no-code-server"),
     "root-by-default": (change(Config__User=""), 409, "root-code-server"),

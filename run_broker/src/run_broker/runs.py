@@ -104,12 +104,19 @@ class Runs:
 
     def _code_server(self, location: str) -> Container:
         """The running code server of a location in this project, never one of its runs."""
-        labels = {PROJECT_LABEL: self._identity.project, SERVICE_LABEL: location, LOCATION_LABEL: location}
+        labels = {
+            PROJECT_LABEL: self._identity.project,
+            SERVICE_LABEL: location,
+            LOCATION_LABEL: location,
+            # Written by Compose on containers alone. The others are on the image, too: whatever somebody starts from
+            # it by hand, to look around, carries them.
+            ONEOFF_LABEL: "False",
+        }
         rows = self._engine.list_containers(labels, every=False)
         candidates = sorted(
             (row.created, row.id)
             for row in rows
-            if row.state == "running" and row.labels.get(ONEOFF_LABEL) != "True" and row.labels.get(ROLE_LABEL) != ROLE
+            if row.state == "running" and labels.items() <= row.labels.items() and row.labels.get(ROLE_LABEL) != ROLE
         )
         # The newest: while Compose replaces a container there may be two.
         found = self._engine.inspect(candidates[-1][1]) if candidates else None
