@@ -42,7 +42,9 @@ def test_only_what_carries_the_projects_label_is_removed(running: Machine) -> No
     down.down(running.context(), delete_data=True)
     for listed in (running.executor.ran("volume", "ls"), running.executor.ran("network", "ls")):
         assert listed[0][-1] == "label=com.docker.compose.project=prod"
-    assert running.executor.ran("image", "ls")[0][-1] == "prod/*"
+    images = running.executor.ran("image", "ls")[0]
+    assert images[-1] == "prod/*"
+    assert "label=com.docker.compose.project=prod" in images
     assert running.executor.ran("prune") == []
 
 
@@ -62,6 +64,14 @@ def test_a_secrets_directory_that_is_the_checkout_is_not_removed(running: Machin
     running.made_env(SECRETS_DIR=directory)
     down.down(running.context(), delete_data=True)
     assert (running.root / "docker-compose.yml").exists()
+
+
+def test_a_secrets_directory_that_holds_somebodys_work_is_not_removed(running: Machine) -> None:
+    (running.root / "code_locations/mine/src").mkdir(parents=True)
+    running.made_env(SECRETS_DIR="./code_locations")
+    with pytest.raises(StackError, match="holds mine beside the secrets"):
+        down.down(running.context(), delete_data=True)
+    assert (running.root / "code_locations/mine/src").is_dir()
 
 
 def test_another_deployment_goes_with_its_settings_and_prod_stays(running: Machine) -> None:

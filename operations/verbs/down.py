@@ -36,7 +36,9 @@ def remove_left_overs(context: Context) -> None:
         names = run(["docker", kind, "ls", "--quiet", "--filter", label]).stdout.split()
         if names:
             run(["docker", kind, "rm", *names])
-    images = run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{project}/*"]).stdout.split()
+    # By label as well as by name: somebody's own prod/api is none of ours, whatever the deployment is called.
+    listing = ["docker", "image", "ls", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}", f"{project}/*"]
+    images = run(listing).stdout.split()
     # An untagged image cannot be named, and is no longer the deployment's.
     named = [image for image in images if not image.endswith(":<none>")]
     if named:
@@ -48,7 +50,16 @@ def _remove_files(context: Context) -> None:
     deployment = context.deployment
     directory = deployment.secrets()
     # SECRETS_DIR may point outside the checkout: such files belong to whoever put them there.
-    if directory.is_relative_to(deployment.root) and directory != deployment.root:
+    if directory.is_relative_to(deployment.root) and directory != deployment.root and directory.is_dir():
+        # ./stack makes files there and nothing else: a directory with others below it holds somebody's work.
+        # (An empty one is Docker's, in the place of a secret that was missing.)
+        folders = sorted(entry.name for entry in directory.iterdir() if entry.is_dir() and any(entry.iterdir()))
+        if folders:
+            raise StackError(
+                f"{directory} holds {', '.join(folders)} beside the secrets, so it was not removed",
+                "SECRETS_DIR to name a directory of its own",
+                f"remove the secrets in it by hand; everything else of {deployment.name} is gone",
+            )
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():
             raise StackError(f"{directory} could not be removed", "files of this user", f"sudo rm -r {directory}")
