@@ -94,6 +94,20 @@ def test_a_full_file_is_set_aside_and_none_is_lost(tmp_path: Path) -> None:
     assert sorted(found) == sorted(f"operation {number}" for number in range(20))
 
 
+def test_a_file_that_cannot_be_set_aside_is_reported_and_nothing_is_closed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A descriptor closed twice is, the second time, whatever another thread has opened meanwhile: a client's socket.
+    log = AuditLog(tmp_path / "audit.jsonl", rotate_at=1)
+
+    def refused(*_: object) -> None:
+        raise OSError("not renamed")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    write(log)
+    assert "not renamed" in caplog.text
+
+
 def test_a_file_that_cannot_be_written_later_is_reported_and_standard_output_has_the_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -66,13 +66,11 @@ class AuditLog:
                 logger.error("The audit log %s cannot be written: %s", self._path, error)
 
     def _append(self, data: bytes) -> None:
+        if self._path.exists() and self._path.stat().st_size + len(data) > self._rotate_at:
+            aside = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+            self._path.rename(self._path.with_name(f"{self._path.stem}-{aside}{self._path.suffix}"))
         descriptor = self._open()
         try:
-            if os.fstat(descriptor).st_size + len(data) > self._rotate_at:
-                os.close(descriptor)
-                aside = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-                self._path.rename(self._path.with_name(f"{self._path.stem}-{aside}{self._path.suffix}"))
-                descriptor = self._open()
             # One call: a line is whole in the file or not there, also when the process is killed.
             os.write(descriptor, data)
         finally:
