@@ -91,8 +91,9 @@ class Container:
 
     @property
     def is_service(self) -> bool:
-        """Whether it is a service's own container: no run, no `compose run`."""
-        return not self.is_run and self.labels.get(ONEOFF_LABEL, "False") != "True"
+        """Whether Compose started it as a service: no run, no `compose run`, and not by hand from an image of ours,
+        which has the other labels too."""
+        return not self.is_run and self.labels.get(ONEOFF_LABEL) == "False"
 
     @property
     def is_well(self) -> bool:

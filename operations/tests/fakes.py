@@ -192,7 +192,11 @@ def container(service: str, **changes: Any) -> dict[str, Any]:
     state = {"Status": changes.get("state", "running"), "ExitCode": changes.get("exit_code", 0)}
     if changes.get("health", "healthy"):
         state["Health"] = {"Status": changes.get("health", "healthy"), "Log": [{"Output": changes.get("probe", "")}]}
-    labels = {"com.docker.compose.project": "prod", "com.docker.compose.service": service}
+    labels = {
+        "com.docker.compose.project": "prod",
+        "com.docker.compose.service": service,
+        "com.docker.compose.oneoff": "False",
+    }
     ports = {"3000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "3000"}]} if service == "gateway" else {}
     return {
         "Id": changes.get("id", f"{service}-id-0123456789"),

@@ -82,3 +82,8 @@ def test_a_run_is_not_mistaken_for_the_code_server_it_copies() -> None:
     assert run.is_run
     assert not run.is_service
     assert not inspected(labels={"com.docker.compose.oneoff": "True"}).is_service
+
+
+def test_what_is_started_by_hand_from_an_image_of_ours_is_no_service() -> None:
+    # Compose writes project and service on the images it builds, and `check` loads definitions in such containers.
+    assert not inspected(labels={"com.docker.compose.oneoff": None}).is_service
