@@ -5,10 +5,12 @@ import http.client
 import json
 import socket
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from operations.deployment import Deployment
+from operations.docker import Container
 from operations.errors import StackError
 
 LOCATIONS = """{ workspaceOrError { __typename ... on PythonError { message }
@@ -140,6 +142,12 @@ class Gateway:
         plain = socket.create_connection((self._host, self._port), timeout=15)
         connection.sock = context.wrap_socket(plain, server_hostname=self._site)
         return connection
+
+
+def runs(containers: Iterable[Container]) -> bool:
+    """Whether our gateway holds the port. Nobody signs in otherwise: any user of this machine may listen on a port that
+    is free, and would be sent the admin's password."""
+    return any(each.service == "gateway" and each.is_service and each.state == "running" for each in containers)
 
 
 def as_admin(deployment: Deployment) -> Gateway:

@@ -108,6 +108,26 @@ def test_status_is_not_zero_when_a_service_is_away(well: Machine, containers: li
     assert [s["state"] for s in document["services"] if not s["well"]] == [state]
 
 
+def test_status_shows_an_error_with_brackets_as_it_is(well: Machine, answers: WellGateway) -> None:
+    answers.found = (gateway.Location("ingestion", loading=False, error="TypeError: list[/int] is no [bold]type"),)
+    assert status.status(well.context(), as_json=False) == 1
+    assert "TypeError: list[/int] is no [bold]type" in well.out.getvalue()
+
+
+@pytest.mark.parametrize("gateways", [[], [container("gateway", state="exited")]])
+def test_the_admins_password_is_not_sent_to_whoever_took_the_port(
+    well: Machine, gateways: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # While the gateway is down, any user of the machine may listen there.
+    asked: list[object] = []
+    monkeypatch.setattr(gateway, "as_admin", asked.append)
+    tell(well, [DONE, container("ingestion"), container("daemon"), *gateways])
+    status.status(well.context(), as_json=False)
+    found(well)
+    assert asked == []
+    assert "the gateway does not run" in well.err.getvalue()
+
+
 def test_status_goes_on_when_graphql_does_not_answer(well: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_: object) -> None:
         raise gateway.UnreachableError("connection refused")

@@ -82,10 +82,12 @@ class Examination:
         always = [("Machine", self.machine), ("Secrets", self.secrets)]
         if not self._started:
             return [*always, ("Services", self.services)]
+        inside = [*always, ("Services", self.services), ("Database passwords", self.database_passwords)]
+        # Without the gateway there is nobody to ask; that it is away, the services have told.
+        if not gateway.runs(self._containers):
+            return inside
         return [
-            *always,
-            ("Services", self.services),
-            ("Database passwords", self.database_passwords),
+            *inside,
             ("Code locations", self.locations),
             ("Daemons", self.daemons),
             ("Run containers", self.run_containers),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from operations import docker, gateway, preflight
@@ -31,6 +32,8 @@ def status(context: Context, *, as_json: bool) -> int:
     services = services_of(context, containers)
     problem, locations, counts = "", list[gateway.Location](), None
     try:
+        if not gateway.runs(containers):
+            raise gateway.UnreachableError("the gateway does not run")
         client = gateway.as_admin(context.deployment)
         locations, counts = client.locations(), client.run_counts()
     except (gateway.UnreachableError, StackError) as error:
@@ -117,5 +120,7 @@ def _locations_table(locations: list[gateway.Location]) -> Table:
     for location in locations:
         state = "loading" if location.loading else "error" if location.error else "loaded"
         style = {"loaded": "green", "loading": "yellow"}.get(state, "red")
-        table.add_row(location.name, f"[{style}]{state}[/{style}]", (location.error.splitlines() or [""])[-1][:120])
+        # A traceback has brackets of its own, which a table would read as markup, or fail on.
+        last = escape((location.error.splitlines() or [""])[-1][:120])
+        table.add_row(location.name, f"[{style}]{state}[/{style}]", last)
     return table
