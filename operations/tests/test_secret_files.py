@@ -57,3 +57,12 @@ def test_generated_secrets_have_32_random_bytes() -> None:
     drawn = {secret_files.generate() for _ in range(50)}
     assert len(drawn) == 50
     assert all(len(secret) == 43 for secret in drawn)
+
+
+def test_settings_beside_the_code_of_a_location_reach_neither_an_image_nor_git() -> None:
+    root = Path(__file__).parents[2]
+    built = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    # The last pattern that matches counts, and what is let in comes first.
+    allowed = max(number for number, line in enumerate(built) if line.startswith("!"))
+    assert {"**/.env", "**/.env.*"} <= set(built[allowed:])
+    assert ".env" in (root / ".gitignore").read_text(encoding="utf-8").splitlines()
