@@ -66,6 +66,23 @@ def test_it_ends_with_address_user_and_the_file_of_the_password_but_not_the_pass
     assert (ready.root / "secrets/admin_password").read_text() not in told
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({}, False),
+        ({"GATEWAY_BIND": ""}, False),
+        ({"GATEWAY_BIND": "127.0.0.2"}, False),
+        ({"GATEWAY_BIND": "0.0.0.0"}, True),
+        ({"GATEWAY_BIND": "10.0.0.4"}, True),
+        ({"GATEWAY_BIND": "0.0.0.0", "SITE_ADDRESS": "dagster.example.com"}, False),
+    ],
+)
+def test_passwords_in_plain_text_are_warned_of(ready: Machine, settings: dict[str, str], warned: bool) -> None:
+    ready.made_env(**settings)
+    up.up(ready.context())
+    assert ("plain text" in ready.err.getvalue()) is warned
+
+
 def test_twice_in_a_row_changes_no_file(ready: Machine) -> None:
     up.up(ready.context())
     before = content(ready.root / "secrets"), (ready.root / ".env").stat().st_mtime_ns

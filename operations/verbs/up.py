@@ -150,6 +150,13 @@ def _finish(context: Context, locations: list[gateway.Location]) -> int:
     context.report.say(f"  Address:  {gateway.address(deployment.settings())}")
     context.report.say("  User:     admin")
     context.report.say(f"  Password: in {password}")
+    settings = deployment.settings()
+    local = (settings.get("GATEWAY_BIND") or "127.0.0.1").startswith("127.")
+    if not settings.get("SITE_ADDRESS") and not local:
+        context.report.warn(
+            "passwords travel in plain text: GATEWAY_BIND lets other machines in, and without SITE_ADDRESS there is no"
+            " TLS. Set SITE_ADDRESS, unless a load balancer or a private network in front encrypts (docs/sign-in.md)."
+        )
     return LOCATIONS_BROKEN if broken else 0
 
 
