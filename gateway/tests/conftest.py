@@ -21,6 +21,10 @@ from websockets.sync.server import ServerConnection, serve
 
 GATEWAY = Path(__file__).parents[1]
 TOKEN = "a-secret-of-the-gateway"
+# httpx reads all authorities of the machine for each client, even for plain HTTP; that takes longer than the request.
+TLS = httpx.create_ssl_context()
+# Seconds after which a server notices that it has to end.
+POLL = 0.02
 USERS = {"admin": "correct horse", "ines": "battery staple"}
 GROUPS = {"admin": "platform,everyone", "ines": "data-engineers"}
 
@@ -70,7 +74,7 @@ class Backend(ThreadingHTTPServer):
 def backend() -> Iterator[Backend]:
     """The backend of the tests."""
     with Backend() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(POLL,))
         thread.start()
         yield server
         server.shutdown()
@@ -122,7 +126,7 @@ class SignOn(BaseHTTPRequestHandler):
 def sign_on() -> Iterator[int]:
     """A service for single sign-on; its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), SignOn) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(POLL,))
         thread.start()
         yield server.server_address[1]
         server.shutdown()
@@ -205,6 +209,7 @@ class Gateway:
         credentials = (user, USERS.get(user, "")) if user is not None else None
         address = f"{'https' if self.site else 'http'}://{self.site or '127.0.0.1'}:{self.port}{path}"
         arguments.setdefault("auth", credentials)
+        arguments.setdefault("verify", TLS)
         return httpx.request(method, address, timeout=40, trust_env=False, **arguments)
 
     def sees(self, **arguments: Any) -> dict[str, list[str]]:

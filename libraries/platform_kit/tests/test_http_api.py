@@ -42,7 +42,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("SOURCE_API_URL", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("SOURCE_API_TOKEN", "hunter2")
     yield state
