@@ -172,17 +172,17 @@ def test_the_access_log_has_the_user_and_no_credentials(gateway: "Gateway") -> N
 def test_an_answer_that_breaks_off_is_logged_without_the_token(new_gateway: NewGateway) -> None:
     with socket.create_server(("127.0.0.1", 0)) as upstream:
         upstream.settimeout(30)
-        with new_gateway(upstream=upstream.getsockname()[1]).running() as gateway:
-            with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
-                credentials = f"Authorization: Basic {gateway.basic}"
-                client.sendall(f"GET /broken HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n".encode())
-                connection, _ = upstream.accept()
-                with connection:
-                    seen = b"".join(iter(lambda: connection.recv(1), b"\n")) + connection.recv(65536)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnot all of it")
-                assert gateway.token.encode() in seen
-                while client.recv(65536):
-                    pass
+        gateway = new_gateway(upstream=upstream.getsockname()[1])
+        with gateway.running(), socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+            credentials = f"Authorization: Basic {gateway.basic}"
+            client.sendall(f"GET /broken HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n".encode())
+            connection, _ = upstream.accept()
+            with connection:
+                seen = b"".join(iter(lambda: connection.recv(1), b"\n")) + connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nnot all of it")
+            assert gateway.token.encode() in seen
+            while client.recv(65536):
+                pass
         text = gateway.log.read_text(encoding="utf-8")
     assert "incomplete response" in text
     assert gateway.token not in text
