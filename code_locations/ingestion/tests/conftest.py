@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ for _name in ("DEPLOYMENT", "POSTGRES_HOST", "CODE_LOCATION"):
     os.environ.pop(_name, None)
 
 DATA = Path(__file__).parent / "data"
+
+
+# Assets, jobs and checks hold no state; only the resources are each test's own.
+_definitions = cache(definitions)
 
 
 def _data(name: str) -> pl.DataFrame:
@@ -80,7 +85,7 @@ def location(source: EmbeddedDatabase, reference: EmbeddedDatabase) -> Callable[
     """The location's own definitions with these sources; arguments replace further resources."""
 
     def make(**resources: Any) -> dg.Definitions:
-        found = definitions()
+        found = _definitions()
         swapped = {"source_database": source, "source_api": PackageApi(), "reference_database": reference}
         return dg.Definitions(
             assets=found.assets,

@@ -29,7 +29,9 @@ print("/".join(sorted(key.path[-1] for key in found.resolve_asset_graph().get_al
 
 def serve(source: Path = UNIT / "src", **settings: str) -> list[str]:
     """A new process that loads the definitions, as the code server and each run do."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LAKE_ROOT") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LAKE_ROOT", "PYTHONPYCACHEPREFIX") if name in os.environ
+    }
     path = os.pathsep.join([str(source), *(entry for entry in sys.path if entry and "ingestion" not in entry)])
     done = subprocess.run(
         [sys.executable, "-c", SUMMARY],
