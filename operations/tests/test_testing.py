@@ -158,6 +158,22 @@ def test_a_unit_whose_folder_has_its_packages_name_imports_the_package(checkout:
     assert (found.passed, found.failed) == (1, 0), found.output
 
 
+def test_bytecode_is_kept_for_the_next_process_and_apart_from_the_sources(
+    checkout: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(checkout.root / "kept"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    touch(checkout.root, "unit/src/unit/__init__.py", text="there = True\n")
+    touch(checkout.root, "unit/tests/test_a.py", text="import unit\ndef test_it(): assert unit.there\n")
+    site = ("unit/src", ".", *(path for path in sys.path if path))
+    assert outcome(checkout, Suite("unit", "unit", ("pytest", "unit/tests"), suites.SHARED, site)).ok
+    assert list((checkout.root / "kept").rglob("unit/src/unit/__init__*.pyc"))
+    assert not list(checkout.root.rglob("__pycache__"))
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX")
+    by_itself = runner.variables(Suite("unit", "unit", (), suites.SHARED), checkout.root, checkout.root)
+    assert by_itself["PYTHONPYCACHEPREFIX"] == str(checkout.root / ".stack/test/bytecode")
+
+
 def test_a_linter_counts_as_one(checkout: Machine) -> None:
     passed = outcome(checkout, Suite("ok", "lint", ("true",), suites.SHARED))
     failed = outcome(checkout, Suite("bad", "lint", ("false",), suites.SHARED))

@@ -24,7 +24,7 @@ from run_broker.units import parse_cpus, parse_duration, parse_memory, parse_tim
 def environment(engine, settings):
     """The environment of a broker as a process of its own."""
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPYCACHEPREFIX") if name in os.environ},
         "PYTHONPATH": str(Path(sys.modules["run_broker"].__path__[0]).parent),
         "PYTHONUNBUFFERED": "1",
         "PROJECT": "prod",

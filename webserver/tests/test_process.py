@@ -33,7 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "workspace.yaml").write_text(WORKSPACE, encoding="utf-8")
     (tmp_path / "access.yaml").write_text(ACCESS, encoding="utf-8")
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPYCACHEPREFIX") if name in os.environ},
         "PYTHONPATH": os.pathsep.join(sys.path),
         "DAGSTER_HOME": str(home),
         "GATEWAY_TOKEN": TOKEN,
