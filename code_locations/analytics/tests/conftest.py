@@ -28,6 +28,11 @@ def lake_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name, raising=False)
         for name, value in {**SETTINGS, "LAKE_ROOT": str(root)}.items():
             patch.setenv(name, value)
+        from analytics import project
+
+        # The parsed project and what a failed command leaves, both elsewhere than a developer's own.
+        patch.setattr(project, "PREPARED", tmp_path_factory.mktemp("parsed"))
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("commands")))
         yield root
 
 
