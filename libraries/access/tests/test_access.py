@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from access import Access, AccessError, Permissions, Role, load, loads
+from access import Access, AccessError, Permissions, Role, load, load_locations, loads
 
 LOCATIONS = ["ingestion", "analytics"]
 FILE = """\
@@ -27,9 +27,9 @@ def access() -> Access:
 
 def test_the_file_in_the_repository_is_legal() -> None:
     root = Path(__file__).parents[3]
-    access = load(root / "access.yaml", LOCATIONS)
+    access = load(root / "access.yaml", load_locations(root / "workspace.yaml"))
     assert access.permissions("admin").is_admin
-    assert access.machines["analytics"].reads == ["ingestion"]
+    assert set(access.machines) == set(load_locations(root / "workspace.yaml"))
 
 
 def test_a_named_user_and_a_member_of_a_named_group_are_admins(access: Access) -> None:
@@ -101,6 +101,24 @@ WRONG = {
     "reads an unknown lake": ("reads: [ingestion]", "reads: [sales]", 9, "unknown code location 'sales'"),
     "reads the own lake": ("reads: [ingestion]", "reads: [analytics]", 9, "'analytics' always reads its own lake"),
     "reads a lake twice": ("reads: [ingestion]", "reads: [ingestion, ingestion]", 9, "'ingestion' is named twice"),
+    "maintains who maintains": (
+        "  analytics: {reads: [ingestion]}",
+        "  ingestion: {maintains: [analytics]}\n  analytics: {maintains: [ingestion]}",
+        9,
+        "'analytics' maintains others itself; nobody may maintain it",
+    ),
+    "personal data of a lake it does not read": (
+        "reads: [ingestion]",
+        "reads: [], personal: [ingestion]",
+        9,
+        "'analytics' does not read 'ingestion'",
+    ),
+    "personal data of nobody": (
+        "reads: [ingestion]",
+        "reads: [ingestion], personal: [sales]",
+        9,
+        "unknown code location",
+    ),
     "unknown machine key": ("{reads:", "{writes:", 9, "unknown key 'writes'; legal here: reads"),
     "duplicate location": ("    analytics:", "    ingestion:", 5, "key 'ingestion' is given twice; first in line 4"),
     "duplicate role": ("  viewer: {users", "  admin: {users", 6, "key 'admin' is given twice; first in line 2"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from access import AccessError, check_location_name, load_locations
+from access import AccessError, check_location_name, check_package_name, load_locations
 
 ENTRY = "  - grpc_server: {host: NAME, port: 4000, location_name: NAME}\n"
 A = "load_from:\n" + ENTRY.replace("NAME", "a")
@@ -32,13 +32,23 @@ def test_a_plain_name_is_legal(name: str) -> None:
 MALFORMED = ["", "A", "1a", "_a", "a-b", "a.b", "a b", "a\n", "a/../b", "é", "a" * 32]
 SERVICES = ["postgres", "migrate", "run_broker", "webserver", "daemon", "gateway", "edge", "default"]
 ROLES = ["dagster", "dagster_owner", "public", "pg_a", "pg_catalog"]
-MODULES = ["class", "import", "platform", "json", "system", "temp", "memory", "polars"]
+MODULES = ["class", "import", "system", "temp", "memory", "polars"]
 
 
 @pytest.mark.parametrize("name", MALFORMED + SERVICES + ROLES + MODULES)
 def test_a_name_that_is_taken_or_malformed_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         check_location_name(name)
+
+
+@pytest.mark.parametrize("name", ["platform", "json", "types", "polars", "a-b"])
+def test_a_package_that_would_hide_a_module_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        check_package_name(name)
+
+
+def test_a_location_may_be_called_as_a_module_of_python() -> None:
+    assert check_location_name("platform") == "platform"
 
 
 WRONG = {

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import dagster as dg
 import duckdb
@@ -288,6 +290,14 @@ def test_a_materialisation_tells_what_the_table_holds() -> None:
         "| --- | --- | --- |",
         "| 2013-01-01 | 0 | first |",
     ]
+
+
+def test_a_materialisation_leads_to_the_tables_files(lake_root: Path) -> None:
+    found = metadata_of(run(asset_of(lambda: flights(1, rows=50))))[None]
+    folder = Path(urlparse(found["dagster/uri"]).path)
+    assert folder.is_relative_to(lake_root)
+    assert list(folder.rglob("*.parquet"))
+    assert found["lake/environment"] == "local"
 
 
 def test_a_preview_can_be_left_out_where_rows_are_personal() -> None:

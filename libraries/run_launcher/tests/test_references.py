@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,18 +12,7 @@ from dagster._serdes import deserialize_value, serialize_value
 
 from run_launcher.references import location_reference
 
-STORAGE = {
-    "postgres": {
-        "postgres_db": {
-            "username": {"env": "POSTGRES_USER"},
-            "password": {"env": "POSTGRES_PASSWORD"},
-            "hostname": {"env": "POSTGRES_HOST"},
-            "port": {"env": "POSTGRES_PORT"},
-            "db_name": "dagster",
-        },
-        "should_autocreate_tables": False,
-    }
-}
+STORAGE = yaml.safe_load((Path(__file__).parents[3] / "dagster.yaml").read_text())["storage"]
 CONFIGURATION = {
     "instance_class": {"module": "run_launcher.instance", "class": "DeploymentInstance"},
     "run_launcher": {"module": "run_launcher.launcher", "class": "BrokeredRunLauncher"},
@@ -50,7 +40,7 @@ def test_no_secret_and_no_class_of_the_deployment_crosses(reference):
 
 def test_a_location_writes_its_logs_where_its_own_volume_is_mounted(reference):
     logs = location_reference(reference).compute_logs_data
-    assert logs.class_name == "LocalComputeLogManager"
+    assert (logs.module_name, logs.class_name) == ("redaction.compute_logs", "RedactedComputeLogManager")
     assert logs.config_dict == {"base_dir": "/var/lib/dagster/logs"}
 
 
@@ -66,10 +56,13 @@ def test_a_run_opens_its_instance_without_this_package(reference):
         "from dagster import DagsterInstance\n"
         "from dagster._serdes import deserialize_value\n"
         "instance = DagsterInstance.from_ref(deserialize_value(sys.argv[1]))\n"
-        "print(type(instance.run_coordinator).__name__, type(instance.compute_log_manager).__name__)\n"
+        "parts = (instance, instance.run_coordinator, instance.compute_log_manager)\n"
+        "print(*(type(part).__name__ for part in parts))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["QueuedRunCoordinator", "LocalComputeLogManager"]
+    assert done.stdout.split() == [
+        "RedactingInstance", "QueuedRunCoordinator", "RedactedComputeLogManager"
+    ]  # fmt: skip
 
 
 def test_the_instance_of_webserver_and_daemon_tells_others_the_trimmed_reference(tmp_path):

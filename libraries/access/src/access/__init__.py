@@ -4,7 +4,7 @@ Needs pydantic and PyYAML only, so that the webserver, the migration and the ope
 """
 
 from access.errors import AccessError
-from access.locations import check_location_name, load_locations
+from access.locations import check_location_name, check_package_name, load_locations
 from access.models import Access, Machine, Members, People, Permissions, Role
 from access.reader import load, loads
 
@@ -17,6 +17,7 @@ __all__ = [
     "Permissions",
     "Role",
     "check_location_name",
+    "check_package_name",
     "load",
     "load_locations",
     "loads",

@@ -1,7 +1,7 @@
 """Names of code locations: what is legal, and which ones workspace.yaml has.
 
-One name stands for the location, its Compose service and network, its folder and Python package, its Postgres role
-and its lake; so it has to be legal, and free, in all of them.
+One name stands for the location, its Compose service and network, its folder, its Postgres role and its lake; so it
+has to be legal, and free, in all of them. Its Python package has the same name unless that would hide a module.
 """
 
 import keyword
@@ -20,7 +20,10 @@ RESERVED = {
     "network": ("edge", "default"),
     "role or database in Postgres": ("dagster", "dagster_owner", "public", "none", "template0", "template1"),
     "catalog in DuckDB": ("main", "memory", "system", "temp"),
-    "Python package": ("access", "platform_kit", "run_launcher", "dbt", "duckdb", "grpc", "polars", "pydantic", "yaml"),
+    "Python package": (
+        *("access", "platform_kit", "pooled_storage", "provisioning", "redaction", "run_launcher"),
+        *("dbt", "duckdb", "grpc", "polars", "pydantic", "yaml"),
+    ),
 }
 _ENTRY_KEYS = ("host", "port", "location_name")
 
@@ -38,10 +41,15 @@ def check_location_name(name: str) -> str:
         raise ValueError(f"{name!r} cannot name a code location: Postgres keeps names that begin with pg_")
     if keyword.iskeyword(name):
         raise ValueError(f"{name!r} cannot name a code location: it is a word of the Python language")
+    return name
+
+
+def check_package_name(name: str) -> str:
+    """The name, when a location's Python package may be called so; otherwise `ValueError` says why not."""
     if name in sys.stdlib_module_names:
         # The location's folder comes first on PYTHONPATH: Dagster's own `import platform` would find the location.
-        raise ValueError(f"{name!r} cannot name a code location: it would hide Python's own module of this name")
-    return name
+        raise ValueError(f"{name!r} cannot name a package: it would hide Python's own module of this name")
+    return check_location_name(name)
 
 
 def load_locations(path: str | Path) -> dict[str, str]:

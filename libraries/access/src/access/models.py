@@ -75,9 +75,12 @@ class People(_Part):
 
 
 class Machine(_Part):
-    """What a code location may read beside its own lake."""
+    """What a code location may do beside its own lake: read others', see their personal columns in clear, or keep
+    others' lakes and logs in order."""
 
     reads: list[str] = Field(default_factory=list)
+    maintains: list[str] = Field(default_factory=list)
+    personal: list[str] = Field(default_factory=list)
 
 
 class Access(_Part):

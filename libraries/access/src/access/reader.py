@@ -31,6 +31,9 @@ def _check(document: Document, locations: list[str]) -> Access:
     return access.model_copy(update={"machines": {name: access.machines.get(name, Machine()) for name in locations}})
 
 
+_SAID = {"personal": "sees"}
+
+
 def _check_locations(document: Document, access: Access, locations: list[str]) -> None:
     legal = f"legal are the code locations of workspace.yaml: {', '.join(locations) or 'none yet'}"
     for name in access.people.editor:
@@ -39,14 +42,35 @@ def _check_locations(document: Document, access: Access, locations: list[str]) -
     for name, machine in access.machines.items():
         if name not in locations:
             raise document.error(("machines", name), f"unknown code location {name!r}; {legal}")
-        for index, other in enumerate(machine.reads):
-            path = ("machines", name, "reads", index)
-            if other == name:
-                raise document.error(path, f"{name!r} always reads its own lake; name other code locations only")
-            if other not in locations:
-                raise document.error(path, f"unknown code location {other!r}; {legal}")
-            if other in machine.reads[:index]:
-                raise document.error(path, f"{other!r} is named twice")
+        for right in Machine.model_fields:
+            others = getattr(machine, right)
+            for index, other in enumerate(others):
+                path = ("machines", name, right, index)
+                if other == name:
+                    raise document.error(
+                        path, f"{name!r} always {_SAID.get(right, right)} its own lake; name others only"
+                    )
+                if other not in locations:
+                    raise document.error(path, f"unknown code location {other!r}; {legal}")
+                if other in others[:index]:
+                    raise document.error(path, f"{other!r} is named twice")
+        _check_maintained(document, access, name)
+        _check_personal(document, name, machine)
+
+
+def _check_personal(document: Document, name: str, machine: Machine) -> None:
+    for index, other in enumerate(machine.personal):
+        if other not in machine.reads:
+            path = ("machines", name, "personal", index)
+            raise document.error(path, f"{name!r} does not read {other!r}: name it under reads as well")
+
+
+def _check_maintained(document: Document, access: Access, name: str) -> None:
+    for index, other in enumerate(access.machines[name].maintains):
+        if other in access.machines and access.machines[other].maintains:
+            # Who maintains a location has its password, and so all that it maintains itself.
+            path = ("machines", name, "maintains", index)
+            raise document.error(path, f"{other!r} maintains others itself; nobody may maintain it")
 
 
 def _explain(error: ErrorDetails) -> str:

@@ -48,14 +48,15 @@ def location_reference(reference: InstanceRef) -> InstanceRef:
     plain = InstanceRef.config_defaults(ARTIFACTS)
     return reference._replace(
         local_artifact_storage_data=_class("dagster._core.storage.root", "LocalArtifactStorage", ARTIFACTS),
-        compute_logs_data=_class("dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", LOGS),
+        # Both redact, and are in every location's image (docs/personal-data.md says what one without them does).
+        compute_logs_data=_class("redaction.compute_logs", "RedactedComputeLogManager", LOGS),
         run_coordinator_data=plain["run_coordinator"],
         run_launcher_data=plain["run_launcher"],
         # The three are copies of storage_data for releases from before 2022; they would only lengthen the command line.
         run_storage_data=None,
         event_storage_data=None,
         schedule_storage_data=None,
-        custom_instance_class_data=None,
+        custom_instance_class_data=ConfigurableClassData("redaction.instance", "RedactingInstance", "{}\n"),
         secrets_loader_data=None,
         defs_state_storage_data=None,
         settings={key: value for key, value in reference.settings.items() if key in RUN_SETTINGS},

@@ -13,7 +13,10 @@ from platform_kit.lake.errors import LakeError
 from platform_kit.lake.frames import columns_of, materialised, to_polars
 from platform_kit.lake.partitions import Partitions, of_run
 from platform_kit.lake.resource import LakeResource
+from platform_kit.lake.schemas import personal_columns
 from platform_kit.lake.tables import Written
+from platform_kit.personal import tagged_columns
+from platform_kit.personal.sealing import opened
 
 if TYPE_CHECKING:
     import polars
@@ -43,9 +46,14 @@ class LakeIOManager(ConfigurableIOManager):
         key = context.asset_key
         partitions = of_run(context, definition, key.to_user_string())
         frame = materialised(obj, key.to_user_string())
-        written = self.lake.replace(key, frame, partitions, definition.get("partitioned_by") or ())
+        written = self.lake.replace(
+            key, frame, partitions, definition.get("partitioned_by") or (), tagged_columns(definition)
+        )
         common = metadata.of_every_partition(self.lake.table(key), written)
-        whole = metadata.of_table(written, frame if definition.get("preview", True) else None, definition)
+        whole = {
+            **metadata.of_table(written, frame if definition.get("preview", True) else None, definition),
+            **metadata.link(self.lake.environment, self.lake.table(key)),
+        }
         if partitions is None:
             context.add_output_metadata({**common, **whole})
             return
@@ -66,7 +74,7 @@ class LakeIOManager(ConfigurableIOManager):
             return connection.sql(self._select(connection, context))
         if wanted in (polars.DataFrame, Any, type(None)):
             with self.lake.connect(self._reads(context)) as connection:
-                return to_polars(connection.sql(self._select(connection, context)))
+                return self._opened(connection, context, to_polars(connection.sql(self._select(connection, context))))
         raise LakeError(
             f"input {context.name} is annotated with {wanted}: the lake gives polars.DataFrame, polars.LazyFrame or "
             "duckdb.DuckDBPyRelation"
@@ -98,6 +106,13 @@ class LakeIOManager(ConfigurableIOManager):
         kind = connection.execute(f"DESCRIBE SELECT {partitions.expression} FROM {table.sql}").fetchall()[0][1]
         return f"{query} WHERE {partitions.predicate(str(kind))}"
 
+    def _opened(
+        self, connection: "DuckDBPyConnection", context: InputContext, frame: "polars.DataFrame"
+    ) -> "polars.DataFrame":
+        """With personal values in clear, where this location has their key."""
+        types = personal_columns(connection, self.lake.table(context.asset_key))
+        return opened(frame, self.lake.environment, types)
+
     def _lazy(self, context: InputContext) -> "polars.LazyFrame":
         """A frame that reads when it is collected, and then only the columns that are asked for."""
         from polars.io.plugins import register_io_source
@@ -113,11 +128,12 @@ class LakeIOManager(ConfigurableIOManager):
                 query = self._select(connection, context, columns)
                 if n_rows is not None and predicate is None:
                     query += f" LIMIT {n_rows}"
-                frame = to_polars(connection.sql(query))
+                frame = self._opened(connection, context, to_polars(connection.sql(query)))
             yield frame if predicate is None else frame.filter(predicate)
 
         with self.lake.connect(self._reads(context)) as connection:
             empty = to_polars(connection.sql(f"{self._select(connection, context)} LIMIT 0"))
+            empty = self._opened(connection, context, empty)
         return register_io_source(read, schema=empty.schema)
 
 

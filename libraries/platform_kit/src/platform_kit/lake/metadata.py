@@ -1,17 +1,20 @@
 """What a materialisation says about the table it wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableSchema
 from dagster_shared.record import replace
 
+from platform_kit.environment import Environment
 from platform_kit.lake.tables import TableName, Written
+from platform_kit.personal.sealing import is_seal
 
 if TYPE_CHECKING:
     import polars
 
 PREVIEW_ROWS = 5
+MASK = "(personal)"
 
 
 def of_every_partition(table: TableName, written: Written) -> dict[str, Any]:
@@ -31,8 +34,15 @@ def of_table(written: Written, preview: "polars.DataFrame | None", described: Ma
         "lake/rows_written": written.written_rows,
     }
     if preview is not None and preview.width:
-        entries["lake/preview"] = MetadataValue.md(markdown(preview))
+        # Who looks at the UI has no right to what is personal.
+        entries["lake/preview"] = MetadataValue.md(markdown(preview, written.personal))
     return entries
+
+
+def link(environment: Environment, table: TableName) -> dict[str, Any]:
+    """Where the table's files are, in this environment."""
+    folder = environment.lake_data_path(table.catalog) / table.schema / table.table
+    return {"dagster/uri": folder.as_uri(), "lake/environment": environment.name}
 
 
 def table_schema(columns: Mapping[str, str], described: object) -> TableSchema:
@@ -48,14 +58,17 @@ def table_schema(columns: Mapping[str, str], described: object) -> TableSchema:
     )
 
 
-def markdown(frame: "polars.DataFrame") -> str:
-    """The first rows as a Markdown table; long values are cut."""
+def markdown(frame: "polars.DataFrame", personal: Collection[str] = ()) -> str:
+    """The first rows as a Markdown table; long values are cut, those of personal columns not shown."""
     rows = [frame.columns, ["---"] * frame.width]
-    rows += [[_cell(value) for value in row] for row in frame.head(PREVIEW_ROWS).rows()]
+    rows += [
+        [MASK if name in personal and value is not None else _cell(value) for name, value in row.items()]
+        for row in frame.head(PREVIEW_ROWS).rows(named=True)
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else MASK if is_seal(value) else str(value)
     text = text if len(text) <= 60 else text[:59] + "…"
     return text.replace("|", "\\|").replace("\n", " ")

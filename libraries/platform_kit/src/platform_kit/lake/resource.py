@@ -12,6 +12,7 @@ from platform_kit.lake import connection as connections
 from platform_kit.lake import tables
 from platform_kit.lake.frames import materialised, to_polars
 from platform_kit.lake.partitions import Partitions
+from platform_kit.personal.sealing import opened
 
 if TYPE_CHECKING:
     import polars
@@ -39,9 +40,9 @@ class LakeResource(ConfigurableResource[Any]):
             yield connection
 
     def query(self, sql: str, parameters: Sequence[object] = (), reads: Iterable[str] = ()) -> "polars.DataFrame":
-        """The rows of a query as a polars frame."""
+        """The rows of a query as a polars frame; personal values are in clear where this location has their key."""
         with self.connect(reads) as connection:
-            return to_polars(connection.sql(sql, params=list(parameters)))
+            return opened(to_polars(connection.sql(sql, params=list(parameters))), self.environment)
 
     def table(self, key: AssetKey) -> tables.TableName:
         """The table of an asset key [catalog, schema, table] in this environment."""
@@ -53,10 +54,15 @@ class LakeResource(ConfigurableResource[Any]):
         frame: object,
         partitions: Partitions | None = None,
         partitioned_by: Sequence[str] = (),
+        personal: Sequence[str] = (),
     ) -> tables.Written:
-        """Replace the rows of some partitions of an asset's table, or all its rows, in one transaction."""
+        """Replace the rows of some partitions of an asset's table, or all its rows, in one transaction.
+
+        Columns named in `personal` are sealed, and so are those that the table has sealed already.
+        """
         place, table = self.environment, self.table(key)
         with self.connect() as connection:
             return tables.replace(
-                connection, place, table, materialised(frame, key.to_user_string()), partitions, partitioned_by
+                *(connection, place, table, materialised(frame, key.to_user_string())),
+                *(partitions, partitioned_by, personal),
             )

@@ -4,10 +4,10 @@ The first write makes the table. Later a new column is added (older rows have NU
 a wider one; a column that is missing or of another type is refused: rows would change their meaning in silence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from platform_kit.lake.connection import quoted
+from platform_kit.lake.connection import literal, quoted
 from platform_kit.lake.errors import LakeError
 from platform_kit.lake.frames import columns_of
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import polars
     from duckdb import DuckDBPyConnection
 
+    from platform_kit.lake.tables import TableName
+
+# A sealed column is text. The table itself remembers, as a comment, that it is one, and the type of what is sealed.
+_MARK = "personal: "
 _ANY = "no type"
 _WIDER = {
     "TINYINT": {"SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"},
@@ -97,3 +101,27 @@ def _refuse_untyped(table: str, columns: dict[str, str]) -> None:
         raise LakeError(
             f"columns of {table} have no type, because all their values are NULL: cast {', '.join(untyped)}"
         )
+
+
+def personal_columns(connection: "DuckDBPyConnection", table: "TableName") -> dict[str, str]:
+    """The sealed columns of a table, and the types of their values; none where the table does not exist."""
+    rows = connection.execute(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE starts_with(comment, ?) "
+        "AND database_name = ? AND schema_name = ? AND table_name = ?",
+        [_MARK, table.catalog, table.schema, table.table],
+    ).fetchall()
+    return {name: str(comment).removeprefix(_MARK) for name, comment in rows}
+
+
+def mark_personal(
+    connection: "DuckDBPyConnection", table: "TableName", types: Mapping[str, str], other_rows_stay: bool
+) -> None:
+    """Remember that these columns are sealed from now on, inside the caller's transaction."""
+    for name, kind in types.items():
+        clear = f"SELECT count({quoted(name)}) FROM {table.sql}"  # noqa: S608
+        if other_rows_stay and connection.execute(clear).fetchall()[0][0]:
+            raise LakeError(
+                f"column {name} of {table} became personal, but rows of other partitions hold it in clear: drop it "
+                f"(ALTER TABLE {table} DROP COLUMN {name}) and materialise all partitions again. Nothing was written."
+            )
+        connection.execute(f"COMMENT ON COLUMN {table.sql}.{quoted(name)} IS {literal(_MARK + kind)}")

@@ -2,9 +2,10 @@
 
 # ruff: noqa: S608  SQL is what this module builds: names are quoted, and a partition expression is the asset's own code.
 
+import dataclasses
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from platform_kit.lake.connection import literal, quoted, retried
 from platform_kit.lake.errors import LakeError
 from platform_kit.lake.frames import INCOMING, columns_of, register
 from platform_kit.lake.partitions import Partitions
+from platform_kit.personal.sealing import seal
 
 if TYPE_CHECKING:
     import polars
@@ -58,6 +60,8 @@ class Written:
     bytes: int
     snapshot: int | None
     columns: dict[str, str]
+    personal: tuple[str, ...] = ()
+    """Columns that are sealed."""
 
 
 def replace(
@@ -67,25 +71,30 @@ def replace(
     frame: "polars.DataFrame",
     partitions: Partitions | None = None,
     partitioned_by: Sequence[str] = (),
+    personal: Sequence[str] = (),
 ) -> Written:
     """Replace the rows of `partitions` (without them: all rows) of `table` by `frame`, in one transaction.
 
     A run that is repeated leaves the same rows, a reader sees the old ones or the new ones, and of two writers at once
-    one waits for the other. `partitioned_by` are DuckLake partition transforms, used when the table is made.
+    one waits for the other. `partitioned_by` are DuckLake partition transforms, used when the table is made. Columns in
+    `personal` are sealed, and so are, whatever the caller says, those that the table has sealed already.
     """
     if table.catalog != environment.code_location:
         raise LakeError(
             f"{table} is in the lake of {table.catalog!r}, but this is code location {environment.code_location!r}: "
             "a location writes its own lake only"
         )
+    sealed = schemas.personal_columns(connection, table)
+    frame, types = seal(frame, dict.fromkeys((*personal, *sealed)), environment)
     register(connection, frame)
     try:
         incoming = schemas.incoming_types(frame, columns_of(connection, INCOMING))
         kind = _check_rows(connection, table, partitions)
         counts = _count(connection, partitions, kind)
         with _only_writer(environment, table):
-            written = retried(lambda: _transact(connection, table, incoming, partitions, kind, partitioned_by))
-            return _describe(connection, table, written, counts)
+            new = {name: type_ for name, type_ in types.items() if name not in sealed}
+            written = retried(lambda: _transact(connection, table, incoming, partitions, kind, partitioned_by, new))
+            return dataclasses.replace(_describe(connection, table, written, counts), personal=tuple(types))
     finally:
         connection.unregister(INCOMING)
 
@@ -125,12 +134,14 @@ def _transact(
     partitions: Partitions | None,
     kind: str,
     partitioned_by: Sequence[str],
+    newly_personal: Mapping[str, str],
 ) -> int:
     connection.execute("BEGIN TRANSACTION")
     try:
         schemas.prepare(
             connection, table.sql, f"{quoted(table.catalog)}.{quoted(table.schema)}", incoming, partitioned_by
         )
+        schemas.mark_personal(connection, table, newly_personal, partitions is not None)
         where = f" WHERE {partitions.predicate(kind)}" if partitions else ""
         connection.execute(f"DELETE FROM {table.sql}{where}")
         # In order of the partitions, so that Parquet's statistics let a reader of one day skip the others.

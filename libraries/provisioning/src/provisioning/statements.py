@@ -1,0 +1,129 @@
+"""The SQL that makes a server what the plan says. Pure: what is there comes in, statements come out."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from provisioning.plan import (
+    LOCATION_DELETES,
+    LOCATION_INSERTS,
+    LOCATION_READS,
+    LOCATION_UPDATES,
+    MAINTAINER_DELETES,
+    SERVICE,
+    Lake,
+    Role,
+)
+
+Statements: TypeAlias = list[Composable]
+
+
+def create_role(name: str) -> Composable:
+    """A role that may do nothing yet."""
+    return SQL("CREATE ROLE {} NOLOGIN").format(Identifier(name))
+
+
+def alter_role(role: Role, verifier: str | None, *, superuser: bool) -> Statements:
+    """Login, limits and the password, as a verifier (None leaves it). Only a superuser may say what a role is not."""
+    powers = " NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS" if superuser else ""
+    alter = SQL("ALTER ROLE {} WITH LOGIN" + powers + " CONNECTION LIMIT {}")
+    statement = alter.format(Identifier(role.name), Literal(role.connections))
+    return [statement if verifier is None else statement + SQL(" PASSWORD {}").format(Literal(verifier))]
+
+
+def role_settings(role: Role) -> Statements:
+    """The settings of a role's sessions in each database."""
+    alter = SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")
+    return [
+        alter.format(Identifier(role.name), Identifier(database), Identifier(key), Literal(value))
+        for database, settings in role.settings.items()
+        for key, value in settings.items()
+    ]
+
+
+def join_role(name: str) -> Composable:
+    """Makes an administrator who is no superuser a member, as Postgres demands of who makes databases for a role."""
+    return SQL("GRANT {} TO CURRENT_USER").format(Identifier(name))
+
+
+def create_database(name: str, owner: str) -> Composable:
+    """A database; from template0, so that nothing an administrator left in template1 is in it."""
+    create = SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'")
+    return create.format(Identifier(name), Identifier(owner))
+
+
+def own_database(name: str, owner: str) -> Composable:
+    """Gives a database that somebody else made to its owner."""
+    return SQL("ALTER DATABASE {} OWNER TO {}").format(Identifier(name), Identifier(owner))
+
+
+def close_database(name: str) -> Composable:
+    """Postgres lets every role into every database and use its disk for temporary tables; not here."""
+    return SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(Identifier(name))
+
+
+def connect(database: str, roles: Iterable[str]) -> Statements:
+    """Lets roles into a database."""
+    grant = SQL("GRANT CONNECT ON DATABASE {} TO {}")
+    return [grant.format(Identifier(database), Identifier(role)) for role in roles]
+
+
+def close_schema(owner: str, version: int) -> Statements:
+    """Only the database's owner makes things in it. Before version 15 everybody could, and the schema was not its."""
+    statements: Statements = []
+    if version < 150000:
+        statements.append(SQL("ALTER SCHEMA public OWNER TO {}").format(Identifier(owner)))
+    statements.append(SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC"))
+    return statements
+
+
+def grant_dagster(roles: Sequence[str], tables: Iterable[str], maintainers: Sequence[str] = ()) -> Statements:
+    """Who does what in Dagster's own tables, as they are after its migration."""
+    tables = sorted(tables)
+    statements: Statements = []
+    for role in roles:
+        name = Identifier(role)
+        statements.append(SQL("GRANT USAGE ON SCHEMA public TO {}").format(name))
+        statements.append(SQL("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
+        for table in tables:
+            # Taken back first: a right that an older release gave must not outlive it. One transaction, so no gap.
+            on = Identifier("public", table)
+            statements.append(SQL("REVOKE ALL ON {} FROM {}").format(on, name))
+            rights = ", ".join(table_rights(role, table, maintainer=role in maintainers))
+            statements.append(SQL("GRANT " + rights + " ON {} TO {}").format(on, name))
+    return statements
+
+
+def table_rights(role: str, table: str, *, maintainer: bool = False) -> tuple[str, ...]:
+    """What a role may do in one of Dagster's tables."""
+    if role == SERVICE:
+        return ("SELECT",) if table == "alembic_version" else ("SELECT", "INSERT", "UPDATE", "DELETE")
+    if table in LOCATION_READS:
+        return ("SELECT",)
+    write = tuple(
+        right for right, refused in (("INSERT", LOCATION_UPDATES), ("UPDATE", LOCATION_INSERTS)) if table not in refused
+    )
+    deletes = table in LOCATION_DELETES or (maintainer and table in MAINTAINER_DELETES)
+    return ("SELECT", *write, *(["DELETE"] if deletes else []))
+
+
+def grant_reader(lake: Lake, reader: str) -> Statements:
+    """Lets a location read another's catalog: what is in it and what its owner will put there."""
+    owner, role = Identifier(lake.owner), Identifier(reader)
+    return [
+        SQL("GRANT USAGE ON SCHEMA public TO {}").format(role),
+        SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(role),
+        SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA public GRANT SELECT ON TABLES TO {}").format(owner, role),
+    ]
+
+
+def revoke_reader(lake: Lake, reader: str) -> Statements:
+    """Takes all of it back."""
+    owner, role = Identifier(lake.owner), Identifier(reader)
+    return [
+        SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA public REVOKE ALL ON TABLES FROM {}").format(owner, role),
+        SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(role),
+        SQL("REVOKE ALL ON SCHEMA public FROM {}").format(role),
+        SQL("REVOKE ALL ON DATABASE {} FROM {}").format(Identifier(lake.database), role),
+    ]

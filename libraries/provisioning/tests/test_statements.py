@@ -1,0 +1,173 @@
+"""What the migration says to the server, as text."""
+
+import pytest
+from provisioning import statements
+from provisioning.plan import (
+    LOCATION_DELETES,
+    LOCATION_INSERTS,
+    LOCATION_READS,
+    LOCATION_UPDATES,
+    Lake,
+    Role,
+    make_plan,
+)
+from psycopg2.sql import SQL, Composed, Identifier, Literal
+
+
+def text(one):
+    """A statement as the server would read it (psycopg2 itself needs a connection for that)."""
+    if isinstance(one, Composed):
+        return "".join(text(part) for part in one.seq)
+    if isinstance(one, Identifier):
+        return ".".join('"' + name.replace('"', '""') + '"' for name in one.strings)
+    if isinstance(one, Literal):
+        return repr(one.wrapped)
+    assert isinstance(one, SQL)
+    return one.string
+
+
+def texts(many):
+    return [text(one) for one in many]
+
+
+LAKE = Lake("ingestion", ("analytics",))
+
+
+def test_a_role_begins_without_a_login():
+    assert text(statements.create_role("ingestion")) == 'CREATE ROLE "ingestion" NOLOGIN'
+
+
+def test_a_superuser_takes_every_power_from_a_role():
+    (alter,) = texts(statements.alter_role(Role("ingestion", 100), "SCRAM-SHA-256$x", superuser=True))
+    assert alter == (
+        'ALTER ROLE "ingestion" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS '
+        "CONNECTION LIMIT 100 PASSWORD 'SCRAM-SHA-256$x'"
+    )
+
+
+def test_an_administrator_who_is_no_superuser_says_nothing_he_may_not():
+    (alter,) = texts(statements.alter_role(Role("ingestion", 100), "SCRAM-SHA-256$x", superuser=False))
+    assert alter == "ALTER ROLE \"ingestion\" WITH LOGIN CONNECTION LIMIT 100 PASSWORD 'SCRAM-SHA-256$x'"
+
+
+def test_settings_are_made_for_each_database():
+    role = Role("ingestion", 1, {"dagster": {"statement_timeout": "5min"}})
+    assert texts(statements.role_settings(role)) == [
+        """ALTER ROLE "ingestion" IN DATABASE "dagster" SET "statement_timeout" = '5min'"""
+    ]
+
+
+def test_a_database_is_made_for_its_owner_and_closed_to_everybody():
+    assert text(statements.create_database("lake_ingestion", "ingestion")) == (
+        'CREATE DATABASE "lake_ingestion" OWNER "ingestion" TEMPLATE template0 ENCODING \'UTF8\''
+    )
+    assert text(statements.close_database("lake_ingestion")) == 'REVOKE ALL ON DATABASE "lake_ingestion" FROM PUBLIC'
+    assert texts(statements.connect("lake_ingestion", ["analytics"])) == [
+        'GRANT CONNECT ON DATABASE "lake_ingestion" TO "analytics"'
+    ]
+
+
+@pytest.mark.parametrize(("version", "count"), [(140010, 2), (150000, 1), (170000, 1)])
+def test_before_version_15_the_schema_is_taken_over_first(version, count):
+    made = texts(statements.close_schema("dagster_owner", version))
+    assert len(made) == count
+    assert made[-1] == "REVOKE ALL ON SCHEMA public FROM PUBLIC"
+
+
+def test_a_reader_sees_what_is_there_and_what_will_be_and_nothing_else():
+    assert texts(statements.grant_reader(LAKE, "analytics")) == [
+        'GRANT USAGE ON SCHEMA public TO "analytics"',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "analytics"',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "ingestion" IN SCHEMA public GRANT SELECT ON TABLES TO "analytics"',
+    ]
+
+
+def test_all_that_a_reader_got_is_taken_back():
+    assert texts(statements.revoke_reader(LAKE, "analytics")) == [
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "ingestion" IN SCHEMA public REVOKE ALL ON TABLES FROM "analytics"',
+        'REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "analytics"',
+        'REVOKE ALL ON SCHEMA public FROM "analytics"',
+        'REVOKE ALL ON DATABASE "lake_ingestion" FROM "analytics"',
+    ]
+
+
+def test_each_right_on_a_table_is_taken_back_before_it_is_given():
+    # Else what an older release granted would stay.
+    made = texts(statements.grant_dagster(["dagster", "ingestion"], ["runs"]))
+    assert made == [
+        'GRANT USAGE ON SCHEMA public TO "dagster"',
+        'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "dagster"',
+        'REVOKE ALL ON "public"."runs" FROM "dagster"',
+        'GRANT SELECT, INSERT, UPDATE, DELETE ON "public"."runs" TO "dagster"',
+        'GRANT USAGE ON SCHEMA public TO "ingestion"',
+        'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "ingestion"',
+        'REVOKE ALL ON "public"."runs" FROM "ingestion"',
+        'GRANT SELECT, UPDATE ON "public"."runs" TO "ingestion"',
+    ]
+
+
+@pytest.mark.parametrize("table", LOCATION_READS)
+def test_a_location_cannot_write_what_only_the_daemon_writes(table):
+    assert statements.table_rights("ingestion", table) == ("SELECT",)
+
+
+@pytest.mark.parametrize("table", ["event_logs", "runs", "run_tags", "asset_keys", "asset_check_executions"])
+def test_history_is_append_only_for_a_location(table):
+    assert "DELETE" not in statements.table_rights("ingestion", table)
+
+
+@pytest.mark.parametrize("table", LOCATION_DELETES)
+def test_a_location_gives_pool_slots_and_dynamic_partitions_back(table):
+    assert "DELETE" in statements.table_rights("ingestion", table)
+
+
+def test_what_a_location_has_told_stays_as_it_was_told():
+    # With UPDATE it could date back, or hide, what another location's run has said.
+    assert statements.table_rights("ingestion", "event_logs") == ("SELECT", "INSERT")
+
+
+def test_only_the_services_say_that_there_is_a_run():
+    # A run that a location adds could name another location, and code of its choice.
+    assert statements.table_rights("ingestion", "runs") == ("SELECT", "UPDATE")
+    assert statements.table_rights("dagster", "runs") == ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+def test_the_services_cannot_change_the_schemas_version():
+    assert statements.table_rights("dagster", "alembic_version") == ("SELECT",)
+
+
+def test_the_tables_named_here_are_dagsters():
+    # A table that Dagster renames would silently fall under the general rule.
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+    from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+    from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
+
+    known = {"alembic_version"}
+    for metadata in (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageSqlMetadata):
+        known.update(metadata.tables)
+    assert {*LOCATION_READS, *LOCATION_DELETES, *LOCATION_INSERTS, *LOCATION_UPDATES} <= known
+
+
+@pytest.mark.parametrize("name", ['a"; DROP DATABASE dagster; --', "a'b", "a b"])
+def test_a_name_cannot_become_sql(name):
+    quoted = '"' + name.replace('"', '""') + '"'
+    assert text(statements.create_role(name)) == f"CREATE ROLE {quoted} NOLOGIN"
+
+
+def test_the_plan_lets_each_location_read_what_access_yaml_names():
+    plan = make_plan({"analytics": ["ingestion"], "ingestion": []})
+    assert plan.lakes == (Lake("analytics"), Lake("ingestion", ("analytics",)))
+    assert [role.name for role in plan.roles] == ["dagster_owner", "dagster", "analytics", "ingestion"]
+
+
+def test_a_large_load_may_hold_its_lakes_transaction_open():
+    # The server's own limit is ten minutes, which a year of data takes to write.
+    (role,) = [role for role in make_plan({"ingestion": []}).roles if role.name == "ingestion"]
+    assert role.settings["lake_ingestion"]["idle_in_transaction_session_timeout"] == "12h"
+    assert role.settings["dagster"]["idle_in_transaction_session_timeout"] == "2min"
+
+
+def test_one_location_leaves_connections_to_others_and_to_dagster():
+    limits = {role.name: role.connections for role in make_plan({"ingestion": [], "analytics": []}).roles}
+    assert all(limit > 0 for limit in limits.values())
+    assert sum(limits.values()) <= 300 - 5
