@@ -41,6 +41,7 @@ def test_rows_lost_on_the_way_fail_the_balance(run: Run, package_api: Api) -> No
     found = {e.asset_key.path[-1]: e.description for e in result.get_asset_check_evaluations() if not e.passed}
     assert found == {
         "airlines": "The source has 16 rows, the lake 9.",
+        "airline_contacts": "The source has 16 rows, the lake 9.",
         "airports": "The source has 1458 rows, the lake 1451.",
         "planes": "The source has 3322 rows, the lake 3315.",
     }

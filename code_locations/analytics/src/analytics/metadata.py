@@ -7,6 +7,8 @@ from dagster_dbt.core.dbt_event_iterator import DbtDagsterEventType, DbtEventIte
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
+from platform_kit.costs import split_by_execution_time
+
 
 def described(invocation: DbtCliInvocation) -> Iterator[DbtDagsterEventType]:
     """The command's events with metadata, and its failure after them.
@@ -23,7 +25,8 @@ def described(invocation: DbtCliInvocation) -> Iterator[DbtDagsterEventType]:
     # One thread: the work is Python's, and each thread would open a DuckDB session of its own.
     invocation.postprocessing_threadpool_num_threads = 1
     try:
-        counted = list(DbtEventIterator(iter(events), invocation).fetch_row_counts())
+        counting = DbtEventIterator(iter(events), invocation).fetch_row_counts()
+        counted = split_by_execution_time(invocation.context, counting)
         yield from DbtEventIterator(iter(counted), invocation).fetch_column_metadata()
     finally:
         close_session(invocation)

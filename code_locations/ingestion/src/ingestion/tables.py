@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import dagster as dg
 
+from platform_kit.personal import PERSONAL
+
 OWNERS = ["team:data-engineers"]
 # A daily schedule that is six hours late has failed.
 FRESH_FOR = timedelta(hours=30)
@@ -15,11 +17,12 @@ _API = ("flight_api",)
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its type in the lake, what it means, and whether it may be empty."""
+    """A column: its type in the lake, what it means, whether it may be empty, and whether it is about a person."""
 
     type: str
     description: str
     optional: bool = False
+    personal: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,28 @@ class Table:
     key: tuple[str, ...]
     source: tuple[str, ...]
     day_column: str | None = None
+
+    @property
+    def lineage(self) -> dg.TableColumnLineage:
+        """Each column comes from the source's of the same name; the day is put together from its parts."""
+        parts = {self.day_column: ("year", "month", "day")} if self.day_column else {}
+        return dg.TableColumnLineage(
+            {
+                name: [dg.TableColumnDep(self.source_key, part) for part in parts.get(name, (name,))]
+                for name in self.columns
+            }
+        )
+
+    @property
+    def source_schema(self) -> dg.TableSchema:
+        """The columns of the source that are read."""
+        return dg.TableSchema(
+            [
+                dg.TableColumn(name, description=column.description)
+                for name, column in self.columns.items()
+                if name != self.day_column
+            ]
+        )
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -48,7 +73,10 @@ class Table:
         """The columns as Dagster shows them."""
         return dg.TableSchema(
             columns=[
-                dg.TableColumn(name, c.type, c.description, dg.TableColumnConstraints(nullable=c.optional))
+                dg.TableColumn(
+                    *(name, c.type, c.description, dg.TableColumnConstraints(nullable=c.optional)),
+                    tags=PERSONAL if c.personal else None,
+                )
                 for name, c in self.columns.items()
             ],
             constraints=dg.TableConstraints(other=[f"unique ({', '.join(self.key)})"]),
@@ -172,5 +200,20 @@ PLANES = Table(
     _API,
 )
 
+AIRLINE_CONTACTS = Table(
+    "airline_contacts",
+    "Whom to ask at an airline: people, so that name, e-mail and phone are kept sealed",
+    {
+        "carrier": _text("Airline, two letters; see airlines"),
+        "contact_name": Column("VARCHAR", "Name of the person", personal=True),
+        "email": Column("VARCHAR", "Where to write to", personal=True),
+        "phone": Column("VARCHAR", "Where to call", personal=True),
+    },
+    ("carrier",),
+    _API,
+)
+
 BY_DAY = (FLIGHTS, WEATHER)
 REFERENCE = (AIRLINES, AIRPORTS, PLANES)
+# All that the API has.
+FROM_API = (*REFERENCE, AIRLINE_CONTACTS)

@@ -5,6 +5,7 @@ from ingestion.days import HERE
 
 from platform_kit.database import Database
 from platform_kit.embedded import EmbeddedDatabase
+from platform_kit.environment import setting
 from platform_kit.http_api import HttpApiResource
 from platform_kit.lake import LakeIOManager, LakeResource
 from platform_kit.postgres import PostgresResource
@@ -17,11 +18,18 @@ def resources() -> dg.Definitions:
         resources={
             "io_manager": LakeIOManager(code_location=HERE.code_location),
             "lake": LakeResource(code_location=HERE.code_location),
-            "source_database": PostgresResource(prefix="SOURCE_DATABASE"),
+            "source_database": _source_database(),
             "source_api": HttpApiResource(prefix="SOURCE_API"),
             "reference_database": _reference_database(),
         }
     )
+
+
+def _source_database() -> Database:
+    # On a laptop that names no source of its own, the sample's tables, where ./stack dev puts them.
+    if HERE.is_embedded and not setting("SOURCE_DATABASE_HOST", ""):
+        return EmbeddedDatabase(path=str(HERE.lake_data_path().with_name("flight_operations.duckdb")))
+    return PostgresResource(prefix="SOURCE_DATABASE")
 
 
 def _reference_database() -> Database:

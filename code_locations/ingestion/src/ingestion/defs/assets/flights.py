@@ -20,6 +20,7 @@ from platform_kit.frame import Frame
     kinds={"postgres", "polars", "ducklake"},
     metadata={
         "dagster/column_schema": FLIGHTS.schema,
+        "dagster/column_lineage": FLIGHTS.lineage,
         "partition_expr": "flight_date",
         # Files by month: rewriting a day touches that month's files only, and a year is twelve files instead of 365.
         "partitioned_by": ["year(flight_date)", "month(flight_date)"],

@@ -26,7 +26,7 @@ def _asset_of(table: Table) -> dg.AssetsDefinition:
         group_name="reference",
         owners=OWNERS,
         kinds={"api", "postgres", "ducklake"},
-        metadata={"dagster/column_schema": table.schema},
+        metadata={"dagster/column_schema": table.schema, "dagster/column_lineage": table.lineage},
     )
     def rows_of_the_api(
         context: dg.AssetExecutionContext,

@@ -1,7 +1,7 @@
 """The sources, so that lineage begins where the data comes from."""
 
 import dagster as dg
-from ingestion.tables import BY_DAY, OWNERS, REFERENCE
+from ingestion.tables import BY_DAY, FROM_API, OWNERS
 
 
 @dg.definitions
@@ -15,7 +15,8 @@ def sources() -> dg.Definitions:
                 group_name="sources",
                 owners=OWNERS,
                 kinds={"postgres" if table in BY_DAY else "api"},
+                metadata={"dagster/column_schema": table.source_schema},
             )
-            for table in (*BY_DAY, *REFERENCE)
+            for table in (*BY_DAY, *FROM_API)
         ]
     )

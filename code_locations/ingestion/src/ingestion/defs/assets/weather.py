@@ -18,7 +18,11 @@ from platform_kit.frame import Frame
     group_name="flights",
     owners=OWNERS,
     kinds={"postgres", "polars", "ducklake"},
-    metadata={"dagster/column_schema": WEATHER.schema, "partition_expr": "observation_date"},
+    metadata={
+        "dagster/column_schema": WEATHER.schema,
+        "dagster/column_lineage": WEATHER.lineage,
+        "partition_expr": "observation_date",
+    },
 )
 def weather(context: dg.AssetExecutionContext, source_database: dg.ResourceParam[Database]) -> Frame:
     """The observations of the run's days."""

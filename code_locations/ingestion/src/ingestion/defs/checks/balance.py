@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 from ingestion import days
-from ingestion.tables import BY_DAY, REFERENCE, Table
+from ingestion.tables import BY_DAY, FROM_API, Table
 
 from platform_kit.checks import PartitionResult, evaluations
 from platform_kit.database import Database
@@ -16,7 +16,7 @@ from platform_kit.lake import LakeResource
 @dg.definitions
 def balance() -> dg.Definitions:
     """A partitioned check for what comes by day, a plain one for reference tables."""
-    return dg.Definitions(asset_checks=[*map(_by_day, BY_DAY), *map(_whole, REFERENCE)])
+    return dg.Definitions(asset_checks=[*map(_by_day, BY_DAY), *map(_whole, FROM_API)])
 
 
 def _by_day(table: Table) -> dg.AssetChecksDefinition:

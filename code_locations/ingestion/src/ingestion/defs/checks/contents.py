@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import dagster as dg
-from ingestion.tables import BY_DAY, REFERENCE, Table
+from ingestion.tables import BY_DAY, FROM_API, Table
 
 from platform_kit.lake import LakeResource
 
@@ -11,7 +11,7 @@ from platform_kit.lake import LakeResource
 @dg.definitions
 def contents() -> dg.Definitions:
     """Three checks a table, in one step that reads the table once for each."""
-    return dg.Definitions(asset_checks=[_checks_of(table) for table in (*BY_DAY, *REFERENCE)])
+    return dg.Definitions(asset_checks=[_checks_of(table) for table in (*BY_DAY, *FROM_API)])
 
 
 def _checks_of(table: Table) -> dg.AssetChecksDefinition:

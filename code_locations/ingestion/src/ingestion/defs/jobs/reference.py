@@ -1,14 +1,14 @@
 """The reference tables, whenever the API says that they are new."""
 
 import dagster as dg
-from ingestion.tables import REFERENCE
+from ingestion.tables import FROM_API
 
 from platform_kit.http_api import HttpApiResource
 
 reference_tables = dg.define_asset_job(
     "reference_tables",
-    selection=dg.AssetSelection.assets(*(table.asset_key for table in REFERENCE)),
-    description="Airlines, airports and planes from the API, with their checks.",
+    selection=dg.AssetSelection.assets(*(table.asset_key for table in FROM_API)),
+    description="Airlines, their contacts, airports and planes from the API, with their checks.",
 )
 
 

@@ -1,0 +1,1 @@
+"""Code location `eta`: arrival delays, predicted from what is known at departure."""

@@ -1,0 +1,1 @@
+"""Assets, checks, jobs and resources: each module here is loaded by its presence."""

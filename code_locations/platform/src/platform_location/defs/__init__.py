@@ -1,0 +1,1 @@
+"""Definitions: one folder a subject, found without wiring."""

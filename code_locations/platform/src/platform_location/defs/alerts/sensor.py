@@ -1,0 +1,114 @@
+"""The one sensor that looks at everything and sends."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+import dagster as dg
+
+from platform_kit import environment
+from platform_kit.alerts.channels import channels
+from platform_kit.alerts.message import Alert
+from platform_kit.alerts.outbox import Outbox
+from platform_kit.alerts.settings import from_environment
+from platform_location.defs.alerts import checks, events, failures, late, webserver
+
+logger = logging.getLogger("alerts")
+
+OFF = "alerts are off: neither secrets/alert_webhook_url nor SMTP_HOST is set"
+LOCAL = environment.current("platform").kind is environment.Kind.LOCAL
+LATE_EVERY_SECONDS = 300.0
+MOST_AT_ONCE = 10
+KINDS = ("RUN_FAILURE", "ASSET_CHECK_EVALUATION", "FRESHNESS_STATE_CHANGE")
+
+
+@dataclass
+class State:
+    """What the sensor remembers from tick to tick, as its cursor."""
+
+    # The number of the last event that was looked at, by kind.
+    seen: dict[str, int] = field(default_factory=dict)
+    # Runs whose failure has been told: two processes may report one run's end.
+    told: list[str] = field(default_factory=list)
+    late: dict[str, int] = field(default_factory=dict)
+    late_looked_at: float = 0.0
+    webserver_silent: bool = False
+    outbox: str = "[]"
+
+
+@dg.sensor(
+    name="alerts",
+    minimum_interval_seconds=30,
+    # A developer's own failures are no news to anybody.
+    default_status=dg.DefaultSensorStatus.STOPPED if LOCAL else dg.DefaultSensorStatus.RUNNING,
+    description="Tells by webhook and mail of failed runs, failed checks, late assets, and a silent webserver.",
+)
+def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Look at what is new, put alerts in the outbox, deliver what is due."""
+    settings = from_environment()
+    found = channels(settings)
+    state = State(**json.loads(context.cursor)) if context.cursor else _begin(context.instance)
+    new = look(context.instance, state, settings.site)
+    outbox = Outbox.from_json(state.outbox)
+    outbox.add(few(new, settings.site), found)
+    outbox.deliver(found)
+    state.outbox = outbox.to_json()
+    said = f"{len(new)} alerts, {len(outbox.waiting)} waiting to be delivered" if found else _off()
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=json.dumps(dataclasses.asdict(state)))
+
+
+def look(instance: dg.DagsterInstance, state: State, site: str) -> list[Alert]:
+    """What is new since the state, which moves on."""
+    new: list[Alert] = []
+    for kind in KINDS:
+        found = events.new(instance, dg.DagsterEventType[kind], state.seen[kind])
+        state.seen[kind] = found.last
+        if found.unreadable:
+            logger.warning("%d events of kind %s cannot be read", found.unreadable, kind)
+        if found.records:
+            new += events.guarded(partial(_of_kind, instance, kind, found.records, state, site), [])
+    if time.time() - state.late_looked_at > LATE_EVERY_SECONDS:
+        over, state.late = events.guarded(partial(late.by_policy, instance, state.late, site), ([], state.late))
+        state.late_looked_at = time.time()
+        new += over
+    silent = webserver.silent_since(instance)
+    new += webserver.alerts(silent, state.webserver_silent, site)
+    state.webserver_silent = silent is not None
+    return new
+
+
+def few(new: list[Alert], site: str) -> list[Alert]:
+    """The first alerts of each location, and how many more there are: one that floods does not push out the others'."""
+    by_location: dict[str, list[Alert]] = defaultdict(list)
+    for alert in new:
+        by_location[alert.title.partition(":")[0]].append(alert)
+    kept = [alert for found in by_location.values() for alert in found[:MOST_AT_ONCE]]
+    more = {name: len(found) - MOST_AT_ONCE for name, found in by_location.items() if len(found) > MOST_AT_ONCE}
+    return [*kept, *(Alert(f"{name}: {count} more alerts", link=f"{site}/runs") for name, count in more.items())]
+
+
+def _of_kind(
+    instance: dg.DagsterInstance, kind: str, records: Sequence[dg.EventLogRecord], state: State, site: str
+) -> list[Alert]:
+    if kind == "RUN_FAILURE":
+        found = failures.alerts(instance, records, site, state.told)
+        state.told = state.told[-events.AT_ONCE :]
+        return found
+    return (checks.alerts if kind == "ASSET_CHECK_EVALUATION" else late.by_freshness)(instance, records, site)
+
+
+def _begin(instance: dg.DagsterInstance) -> State:
+    """The first tick of all: what has failed before is history."""
+    return State(seen=dict.fromkeys(KINDS, events.newest(instance)))
+
+
+@cache
+def _off() -> str:
+    """What a tick says without channels; the log of the code server has it once."""
+    logger.warning(OFF)
+    return OFF

@@ -1,0 +1,1 @@
+"""Code location `reporting`: reports as YAML, one folder each in `defs/`."""
