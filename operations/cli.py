@@ -14,10 +14,17 @@ from operations.context import Context
 from operations.deployment import PROD, Deployment
 from operations.errors import StackError
 from operations.execute import Shell
+from operations.locations import draft
+from operations.locations.scaffold import Wish
 from operations.report import Report
+from operations.verbs import audit as audit_verb
 from operations.verbs import check as check_verb
+from operations.verbs import dev as dev_verb
 from operations.verbs import doctor as doctor_verb
 from operations.verbs import down as down_verb
+from operations.verbs import library as library_verb
+from operations.verbs import lineage as lineage_verb
+from operations.verbs import location as location_verb
 from operations.verbs import status as status_verb
 from operations.verbs import test as test_verb
 from operations.verbs import up as up_verb
@@ -33,8 +40,12 @@ app = typer.Typer(
 )
 user_app = typer.Typer(help="Who may sign in.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
+location_app = typer.Typer(help="Which code locations there are.", no_args_is_help=True)
+app.add_typer(location_app, name="location")
+library_app = typer.Typer(help="Releases of the library that code locations share.", no_args_is_help=True)
+app.add_typer(library_app, name="library")
 
-MAY_BE_FIRST = ("up", "check")
+MAY_BE_FIRST = ("up", "check", "location new", "location remove", "library release")
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
@@ -98,6 +109,24 @@ def check(
         _exit(check_verb.check(stack, fast=fast))
 
 
+@app.command()
+def lineage(context: typer.Context) -> None:
+    """Write docs/lineage.md, the asset graph of the running deployment."""
+    with _locked(context, "lineage") as stack:
+        _exit(lineage_verb.write(stack))
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    since: Annotated[str, typer.Option("--since", help="30m, 12h, 7d, or a date.")] = "7d",
+    user: Annotated[str, typer.Option("--user", help="What this one did alone.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show who launched, changed and deployed."""
+    _exit(audit_verb.show(_context(context), since, user, as_json=as_json))
+
+
 @app.command("test", context_settings={"allow_extra_args": True})
 def run_tests(
     context: typer.Context,
@@ -107,6 +136,28 @@ def run_tests(
 ) -> None:
     """Run every test: linters, unit suites, end to end. Arguments after -- go to pytest."""
     _exit(test_verb.test(_context(context), fast=fast, only=only or [], every=every, extra=context.args))
+
+
+@app.command()
+def dev(
+    context: typer.Context,
+    locations: Annotated[list[str] | None, typer.Argument(help="Code locations; all of them unless named.")] = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the webserver, on this machine.")] = 3000,
+) -> None:
+    """Run code locations on this machine, without Docker, until Ctrl-C."""
+    _exit(dev_verb.dev(_context(context), locations or [], port))
+
+
+@library_app.command("release")
+def library_release(
+    context: typer.Context,
+    version: Annotated[str | None, typer.Option("--version", help="By default the one in pyproject.toml.")] = None,
+    bump: Annotated[str | None, typer.Option("--bump", help="major, minor or patch: one more than the last.")] = None,
+    into: Annotated[list[str] | None, typer.Option("--into", help="Locations that take it, if it suits them.")] = None,
+) -> None:
+    """Build a version of platform_kit into libraries/index, once its tests pass."""
+    with _locked(context, "library release", version or bump or "") as stack:
+        _exit(library_verb.publish(stack, version, bump, into or []))
 
 
 @user_app.command("add")
@@ -134,6 +185,39 @@ def user_remove(context: typer.Context, name: str) -> None:
 def user_list(context: typer.Context) -> None:
     """List users, groups and roles."""
     user_verb.show(_context(context))
+
+
+@location_app.command("new")
+def location_new(
+    context: typer.Context,
+    name: str,
+    like: Annotated[str, typer.Option("--like", help="team, dbt, components or image.")] = "team",
+    image: Annotated[str, typer.Option("--image", help="With --like image: its reference, best with a digest.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="The group of its editors; its own name unless given.")] = "",
+    reads: Annotated[str, typer.Option("--reads", help="Locations whose lakes it reads: a,b.")] = "",
+    internet: Annotated[bool, typer.Option("--internet", help="Let it reach what this machine reaches.")] = False,
+) -> None:
+    """Add a code location: its folder, its block, and its name in every file that needs it."""
+    wish = Wish(name, like, image, owner, tuple(filter(None, reads.split(","))), internet)
+    with _locked(context, "location new", name) as stack:
+        location_verb.new(stack, wish)
+
+
+@location_app.command("remove")
+def location_remove(
+    context: typer.Context,
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a code location from every file that names it. Its data stays."""
+    with _locked(context, "location remove", name) as stack:
+        location_verb.remove(stack, name, yes=yes)
+
+
+@location_app.command("list")
+def location_list(context: typer.Context) -> None:
+    """List code locations: pattern, image, what they read, who edits them."""
+    location_verb.show(_context(context))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,6 +260,7 @@ def _locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Contex
     with locks.hold(stack.deployment.state / "lock", f"./stack {verb}", why) as note:
         if note:
             stack.report.warn(note)
+        draft.finish(ROOT)
         yield stack
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from operations.deployment import Deployment
@@ -11,17 +12,22 @@ from operations.deployment import Deployment
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 ONEOFF_LABEL = "com.docker.compose.oneoff"
+HASH_LABEL = "com.docker.compose.config-hash"
+LOCATION_LABEL = "code-location"
 RUN_LABEL = "run-broker.role"
 RUN_ID_LABEL = "dagster/run_id"
 
 Version = tuple[int, int]
 
 
-def compose(deployment: Deployment, *args: str) -> list[str]:
-    """A docker compose command on a deployment. Overlays come from COMPOSE_FILE in its .env."""
+def compose(deployment: Deployment, *args: str, last_file: Path | None = None) -> list[str]:
+    """A docker compose command on a deployment. Overlays come from COMPOSE_FILE in its .env; one more may follow."""
+    files = deployment.settings().get("COMPOSE_FILE", "docker-compose.yml").split(":") if last_file else []
+    paths = [*(deployment.root / file for file in files), *([last_file] if last_file else [])]
     return [
         *("docker", "compose", "--project-directory", str(deployment.root)),
         *("--env-file", str(deployment.env_in_force), "--project-name", deployment.name),
+        *(part for path in paths for part in ("--file", str(path))),
         *args,
     ]
 
@@ -36,10 +42,21 @@ def build(deployment: Deployment, services: Iterable[str] = ()) -> list[str]:
     return compose(deployment, "--progress", "plain", "build", *services)
 
 
-def start(deployment: Deployment, seconds: int) -> list[str]:
+def start(deployment: Deployment, seconds: int, last_file: Path | None = None) -> list[str]:
     """Start what is not running as described. Never --remove-orphans: to Compose, live runs look like orphans."""
     args = ("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(seconds))
-    return compose(deployment, "--progress", "plain", *args)
+    return compose(deployment, "--progress", "plain", *args, last_file=last_file)
+
+
+def create(deployment: Deployment, services: Iterable[str], last_file: Path | None = None) -> list[str]:
+    """Make the networks, volumes and containers of services that have none, and start nothing."""
+    args = ("up", "--no-start", "--no-deps", "--no-build", "--no-recreate", *services)
+    return compose(deployment, *args, last_file=last_file)
+
+
+def config_hash(deployment: Deployment, service: str, last_file: Path | None = None) -> list[str]:
+    """What Compose compares with the label of a running container to see whether it is still as described."""
+    return compose(deployment, "config", "--hash", service, last_file=last_file)
 
 
 def stop(deployment: Deployment, *, delete_data: bool) -> list[str]:
@@ -51,6 +68,11 @@ def stop(deployment: Deployment, *, delete_data: bool) -> list[str]:
 def logs(deployment: Deployment, service: str, lines: int = 20) -> list[str]:
     """The last lines of a service's output."""
     return compose(deployment, "logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service)
+
+
+def execute(deployment: Deployment, service: str, *command: str) -> list[str]:
+    """A command in a service's running container."""
+    return compose(deployment, "exec", "--no-TTY", service, *command)
 
 
 def containers_of(project: str) -> list[str]:
@@ -82,6 +104,7 @@ class Container:
     image: str
     labels: dict[str, str] = field(default_factory=dict)
     last_probe: str = ""
+    networks: frozenset[str] = frozenset()
     ports: frozenset[tuple[str, int]] = frozenset()
 
     @property
@@ -112,7 +135,8 @@ def _container(entry: dict[str, Any]) -> Container:
     state, labels = entry["State"], entry["Config"].get("Labels") or {}
     health = state.get("Health") or {}
     probes = health.get("Log") or []
-    published = (entry.get("NetworkSettings") or {}).get("Ports") or {}
+    network = entry.get("NetworkSettings") or {}
+    published = network.get("Ports") or {}
     return Container(
         id=entry["Id"],
         name=entry["Name"].lstrip("/"),
@@ -123,5 +147,6 @@ def _container(entry: dict[str, Any]) -> Container:
         image=entry["Config"]["Image"],
         labels=labels,
         last_probe=(probes[-1].get("Output", "").strip() if probes else ""),
+        networks=frozenset(network.get("Networks") or ()),
         ports=frozenset((to["HostIp"], int(to["HostPort"])) for tos in published.values() for to in tos or ()),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from operations.checking.assets import Asset
 from operations.deployment import Deployment
 from operations.docker import Container
 from operations.errors import StackError
@@ -16,10 +17,17 @@ from operations.errors import StackError
 LOCATIONS = """{ workspaceOrError { __typename ... on PythonError { message }
   ... on Workspace { locationEntries { name loadStatus
     locationOrLoadError { __typename ... on PythonError { message errorChain { error { message } } } } } } } }"""
+# Tag of an asset that a component found while the deployment runs: nothing in git can know it.
+FOUND = "found-in-state"
 DAEMONS = """{ instance { daemonHealth { allDaemonStatuses {
   daemonType required healthy lastHeartbeatTime lastHeartbeatErrors { message } } } } }"""
 RUNS = """query Runs($filter: RunsFilter, $limit: Int) { runsOrError(filter: $filter, limit: $limit) {
   __typename ... on Runs { results { runId status } } ... on PythonError { message } } }"""
+ASSETS = """{ assetNodes { assetKey { path } dependencyKeys { path } groupName isMaterializable isAutoCreatedStub
+  tags { key } repository { location { name } } } }"""
+# The newest; an automatic launch that is older than a thousand runs is history, and Dagster still has it.
+LAUNCHES = """{ runsOrError(limit: 1000) { __typename ... on PythonError { message }
+  ... on Runs { results { runId status creationTime tags { key value } } } } }"""
 COUNTS = """{ queued: runsOrError(filter: {statuses: [QUEUED]}) { ... on Runs { count } }
   started: runsOrError(filter: {statuses: [STARTING, STARTED, CANCELING]}) { ... on Runs { count } } }"""
 
@@ -106,6 +114,28 @@ class Gateway:
         """How many runs are queued, and how many are under way."""
         data = self._ask(COUNTS)
         return int(data["queued"]["count"]), int(data["started"]["count"])
+
+    def launches(self) -> list[dict[str, Any]]:
+        """The newest runs with their tags."""
+        data = self._ask(LAUNCHES)["runsOrError"]
+        if data["__typename"] != "Runs":
+            raise UnreachableError(data.get("message", data["__typename"]))
+        results: list[dict[str, Any]] = data["results"]
+        return results
+
+    def assets(self) -> list[Asset]:
+        """All assets that locations define, less those found only while the deployment runs."""
+        return [
+            Asset(
+                location=node["repository"]["location"]["name"],
+                key=tuple(node["assetKey"]["path"]),
+                deps=tuple(sorted(tuple(dep["path"]) for dep in node["dependencyKeys"])),
+                external=not node["isMaterializable"],
+                group=node["groupName"] or "",
+            )
+            for node in self._ask(ASSETS)["assetNodes"]
+            if not node["isAutoCreatedStub"] and FOUND not in {tag["key"] for tag in node["tags"]}
+        ]
 
     def _ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables or {}})

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from typer import Exit
+
+from operations import audit
 from operations.errors import StackError
 
 
@@ -18,7 +21,8 @@ def hold(path: Path, verb: str, why: str = "") -> Iterator[str | None]:
     """Hold the lock; yields a note when its last holder died, raises `StackError` that names a living one.
 
     The kernel releases the lock with the process that holds it, so a dead holder is taken over without guessing
-    whether its process id has been given to another; the file's content only says who it was.
+    whether its process id has been given to another; the file's content only says who it was. What becomes of the verb
+    is written down beside it (operations/audit.py).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -31,10 +35,18 @@ def hold(path: Path, verb: str, why: str = "") -> Iterator[str | None]:
                 "wait for it to end, then repeat",
             ) from error
         stale = f"took over the lock of {_describe(path)}, which died" if path.stat().st_size else None
+        result = "done"
         try:
             _write(path, verb, why)
             yield stale
+        except BaseException as error:
+            result = _result(error)
+            raise
         finally:
+            audit.record(
+                path.with_name("audit.jsonl"),
+                audit.Entry(audit.now(), _person(), socket.gethostname(), verb, why, result),
+            )
             os.truncate(path, 0)
 
 
@@ -55,6 +67,19 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def _person() -> str:
+    # Who became root is who did it.
+    return os.environ.get("SUDO_USER") or _user()
+
+
+def _result(error: BaseException) -> str:
+    if isinstance(error, Exit):
+        return "done" if error.exit_code == 0 else f"exit code {error.exit_code}"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return f"failed: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
 
 
 def _describe(path: Path) -> str:

@@ -6,9 +6,14 @@ from operations import environment_file, secret_files, users
 from operations.context import Context
 from operations.deployment import PROD
 from operations.errors import StackError
+from operations.library import index
 
 # Files that are made otherwise than by drawing a random value.
 GATEWAY_FILES = ("gateway_users", "gateway_groups")
+# Made empty, for Compose wants a file: what is to be in it comes from outside, or nothing does.
+EMPTY_FILES = ("alert_webhook_url", "smtp_password")
+# Passwords of others: a value drawn here would only be refused there, an hour of search later.
+GIVEN = {index.PASSWORD: "the password of the private package index (LIBRARY_INDEX)"}
 FIRST_PORT, LAST_PORT = 3001, 3999
 
 
@@ -51,7 +56,7 @@ def make_secrets(context: Context) -> None:
     secret_files.make_directory(directory)
     made = []
     for path in missing_secrets(context, directory):
-        if secret_files.create(path, secret_files.generate()):
+        if secret_files.create(path, "" if path.name in EMPTY_FILES else secret_files.generate()):
             made.append(path.name)
     made += _first_user(directory)
     if made:
@@ -65,6 +70,8 @@ def missing_secrets(context: Context, directory: Path) -> list[Path]:
         path = Path(secret["file"]) if "file" in secret else None
         if path is None or path.name in GATEWAY_FILES or path.is_file():
             continue
+        if path.name in GIVEN:
+            raise StackError(f"{path} does not exist", GIVEN[path.name], "write it there, readable for its owner")
         if path.parent.resolve() != directory:
             raise StackError(
                 f"the secret {name} has no file: {path}",

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from access import Access
+from access import Access, check_package_name
 from operations.checking.problems import Places, Problem
 
 LAKE = "/var/lib/lake"
 LOGS = "/var/lib/dagster/logs"
+KEPT_LOGS = "/var/lib/location-logs"
+# Of personal data, and then the owner's name.
+KEY = "personal_data_key_"
 EVERYWHERE = ("webserver", "daemon")
 
 
@@ -40,7 +43,7 @@ def check(model: Model) -> list[Problem]:
     for name in model.locations:
         if name in model.services:
             problems += [*_identity(model, name), *_networks(model, name), *_lakes(model, name), *_logs(model, name)]
-            problems += [*_secrets(model, name), *_limits(model, name)]
+            problems += [*_secrets(model, name), *_keys(model, name), *_limits(model, name)]
     return problems + list(_borders(model))
 
 
@@ -59,6 +62,11 @@ def _same_names(model: Model) -> Iterator[Problem]:
             yield Problem("workspace.yaml", None, f"code_locations/{path.name} exists, but no location has this name")
 
 
+def package_of(name: str, service: dict[str, Any]) -> str:
+    """The Python package of a location's image."""
+    return str(((service.get("build") or {}).get("args") or {}).get("PACKAGE") or name)
+
+
 def _identity(model: Model, name: str) -> Iterator[Problem]:
     service = model.services[name]
     label = (service.get("labels") or {}).get("code-location")
@@ -68,10 +76,15 @@ def _identity(model: Model, name: str) -> Iterator[Problem]:
     if service.get("build"):
         if arguments.get("NAME") != name:
             yield model.problem(f"build argument NAME is {arguments.get('NAME')!r}; expected {name!r}", name, "build")
+        package = package_of(name, service)
         folder = model.root / str(arguments.get("SERVICE", ""))
-        if not (folder / "src" / name / "definitions.py").is_file():
-            shown = f"{arguments.get('SERVICE')}/src/{name}/definitions.py"
+        if not (folder / "src" / package / "definitions.py").is_file():
+            shown = f"{arguments.get('SERVICE')}/src/{package}/definitions.py"
             yield model.problem(f"{shown} does not exist", name, "build")
+        try:
+            check_package_name(package)
+        except ValueError as error:
+            yield model.problem(f"{error}; name another with the build argument PACKAGE", name, "build")
     environment = service.get("environment") or {}
     for key, expected in (("POSTGRES_USER", name), ("DAGSTER_CURRENT_IMAGE", service.get("image"))):
         if environment.get(key) != expected:
@@ -93,6 +106,8 @@ def _lakes(model: Model, name: str) -> Iterator[Problem]:
     wanted = {f"lake-{name}": (f"{LAKE}/{name}", False)}
     for other in model.access.machines[name].reads:
         wanted[f"lake-{other}"] = (f"{LAKE}/{other}", True)
+    for other in model.access.machines[name].maintains:
+        wanted[f"lake-{other}"] = (f"{LAKE}/{other}", False)
     found = {source: place for source, place in _mounts(model.services[name]).items() if source.startswith("lake-")}
     for source, (target, read_only) in wanted.items():
         mode = "read-only" if read_only else "writable"
@@ -111,6 +126,13 @@ def _logs(model: Model, name: str) -> Iterator[Problem]:
     target, read_only = _mounts(model.services[name]).get(volume, ("", True))
     if target not in (LOGS, f"{LOGS}/{name}") or read_only:
         yield model.problem(f"does not mount {volume} writable below {LOGS}", name, "volumes")
+    kept = {f"logs-{other}": (f"{KEPT_LOGS}/{other}", False) for other in model.access.machines[name].maintains}
+    others = {source: place for source, place in _mounts(model.services[name]).items() if source.startswith("logs-")}
+    for source in sorted({*kept, *others} - {volume}):
+        if source not in others or (source in kept and others[source] != kept[source]):
+            yield model.problem(f"does not mount {source} writable at {kept[source][0]}", name, "volumes")
+        elif source not in kept:
+            yield model.problem(f"mounts {source}, but access.yaml does not let {name} maintain it", name, "volumes")
     if "webserver" in model.services:
         shown = _mounts(model.services["webserver"]).get(volume)
         if shown != (f"{LOGS}/{name}", True):
@@ -122,11 +144,39 @@ def _secrets(model: Model, name: str) -> Iterator[Problem]:
     own = {entry["source"]: Path(entry.get("target") or entry["source"]).name for entry in _secret_entries(model, name)}
     if own.get(secret) != "database_password":
         yield model.problem(f"does not get the secret {secret} as database_password", name, "secrets")
+    maintained = model.access.machines[name].maintains
     for other in model.locations:
-        if other != name and f"{other}_database_password" in own:
-            yield model.problem(f"gets {other}_database_password, another location's secret", name, "secrets")
+        password = f"{other}_database_password"
+        # In a lake's catalog its own role is at work, whoever keeps it: the owner's code there gains nothing by that.
+        if other in maintained and own.get(password) != password:
+            yield model.problem(f"does not get {password}, but maintains {other}", name, "secrets")
+        if other != name and other not in maintained and password in own:
+            yield model.problem(f"gets {password}, another location's secret", name, "secrets")
     if "migrate" in model.services and secret not in {entry["source"] for entry in _secret_entries(model, "migrate")}:
         yield model.problem(f"does not get {secret}, so it cannot set the role's password", "migrate", "secrets")
+
+
+def _keys(model: Model, service: str) -> Iterator[Problem]:
+    """Who has a location's key sees its personal columns in clear: the location itself, and whom access.yaml names."""
+    rights = model.access.machines[service].personal if service in model.locations else []
+    files = {
+        name: Path(secret.get("file") or name).name for name, secret in (model.config.get("secrets") or {}).items()
+    }
+    found = {}
+    for entry in _secret_entries(model, service):
+        # By the file as well as by the name: a secret of another name may be the same file.
+        names = (files.get(entry["source"], ""), entry["source"])
+        owner = next((name.removeprefix(KEY) for name in names if name.startswith(KEY)), None)
+        if owner is not None:
+            found[owner] = Path(entry.get("target") or entry["source"]).name
+    for owner, target in found.items():
+        if owner not in (service, *rights):
+            yield model.problem(f"gets {KEY}{owner}, but access.yaml gives it no right to it", service, "secrets")
+        elif target != f"{KEY}{owner}":
+            yield model.problem(f"gets {KEY}{owner} as {target}; expected the same name", service, "secrets")
+    for owner in rights:
+        if owner not in found:
+            yield model.problem(f"does not get {KEY}{owner}, which access.yaml gives it", service, "secrets")
 
 
 def _limits(model: Model, name: str) -> Iterator[Problem]:
@@ -154,6 +204,7 @@ def _borders(model: Model) -> Iterator[Problem]:
             kind, _, owner = source.partition("-")
             if kind in ("lake", "logs") and owner != service and not read_only:
                 yield model.problem(f"mounts {source} writable; only its owner may", service, "volumes")
+        yield from _keys(model, service)
         if "edge" in (spec.get("networks") or {}) and service not in ("gateway", "webserver"):
             yield model.problem("is on the network edge, where the webserver trusts whom it hears", service, "networks")
         joined = [name for name in model.locations if name in (spec.get("networks") or {})]

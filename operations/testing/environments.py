@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from operations.context import Context
+from operations.library import index
 from operations.testing.suites import SHARED, TOOLS
 
 # As in the images: the host's trust store, no interpreter from elsewhere, files that can outlive uv's cache.
@@ -23,14 +24,14 @@ def provide(context: Context, lock: str) -> Path:
     with context.report.step(f"Make the test environment of {lock.removesuffix('/requirements.lock')}") as step:
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        run = context.executor.stream
-        run(create(target), step.update, env=UV)
-        run(install(target, root / lock, root), step.update, env=UV)
+        run, env = context.executor.stream, {**UV, **index.variables(context.deployment)}
+        run(create(target), step.update, env=env)
+        run(install(target, root / lock, root), step.update, env=env)
         if lock != SHARED:
             tools = target / "tools.lock"
             tools.write_text(without(_text(root / TOOLS), names(_text(root / lock))), encoding="utf-8")
             # Without dependencies: the tools' own are all in their lock, the location's pins stay as they are.
-            run([*install(target, tools, root), "--no-deps"], step.update, env=UV)
+            run([*install(target, tools, root), "--no-deps"], step.update, env=env)
         target.mkdir(exist_ok=True)
         stamp.write_text(wanted, encoding="utf-8")
     return target
@@ -53,14 +54,14 @@ def checksum(root: Path, lock: str) -> str:
 
 def create(target: Path) -> list[str]:
     """A new, empty environment with the interpreter that runs ./stack."""
-    return [_uv(), "venv", "--quiet", "--python", sys.executable, str(target)]
+    return [uv(), "venv", "--quiet", "--python", sys.executable, str(target)]
 
 
 def install(target: Path, lock: Path, root: Path) -> list[str]:
     """Install a lock. Released wheels of the shared library come from the repository itself."""
     index = root / "libraries" / "index"
     return [
-        *(_uv(), "pip", "install", "--quiet", "--python", str(target), "--require-hashes"),
+        *(uv(), "pip", "install", "--quiet", "--python", str(target), "--require-hashes"),
         *(["--find-links", str(index)] if index.is_dir() else []),
         *("--requirement", str(lock)),
     ]
@@ -77,7 +78,8 @@ def without(lock: str, dropped: set[str]) -> str:
     return "".join(entry for entry in entries if not names(entry) & dropped)
 
 
-def _uv() -> str:
+def uv() -> str:
+    """The uv of this command's own environment."""
     return str(Path(sys.prefix) / "bin" / "uv")
 
 

@@ -203,5 +203,5 @@ def container(service: str, **changes: Any) -> dict[str, Any]:
         "Name": f"/{changes.get('name', f'prod-{service}-1')}",
         "State": state,
         "Config": {"Image": f"prod/{service}:local", "Labels": {**labels, **changes.get("labels", {})}},
-        "NetworkSettings": {"Ports": ports},
+        "NetworkSettings": {"Ports": ports, "Networks": dict.fromkeys(changes.get("networks", ()))},
     }

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from operations.checking import definitions, settings
+from operations import lineage
+from operations.checking import definitions, settings, standards
 from operations.deployment import Deployment
 from operations.tests.fakes import Machine
 from operations.tests.valid_deployment import model, valid
 from operations.verbs import check as verb
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_variables_are_found_as_compose_interpolates_them(tmp_path: Path) -> None:
@@ -48,23 +51,64 @@ def checkout(machine: Machine) -> Machine:
     (machine.root / ".env.example").write_text("# Files.\nCOMPOSE_FILE=docker-compose.yml\n")
     machine.executor.answer("config", "--format", "json", stdout=json.dumps(valid()))
     model(machine.root, valid())
+    machine.executor.answer("prod/ingestion:local", "python", "-", stdout='{"assets": [], "checks": []}')
+    machine.executor.answer("prod/analytics:local", "python", "-", stdout='{"assets": [], "checks": []}')
+    (machine.root / "docs").mkdir()
+    (machine.root / lineage.FILE).write_text(lineage.page([]))
+    (machine.root / standards.FILE).write_text((ROOT / standards.FILE).read_text())
     return machine
 
 
 def test_definitions_are_loaded_in_their_image_without_network_or_secrets(checkout: Machine) -> None:
     assert verb.check(checkout.context(), fast=False) == 0
-    (call,) = checkout.executor.ran("definitions", "validate", "-m", "analytics.definitions")
+    (call,) = checkout.executor.ran("prod/analytics:local", "python", "-")
     assert call[call.index("--network") + 1] == "none"
-    assert {"--read-only", "--rm", "prod/analytics:local", "POSTGRES_USER=analytics"} <= set(call)
+    assert {"--read-only", "--rm", "prod/analytics:local", "CODE_LOCATION_PACKAGE=analytics"} <= set(call)
     assert not {"--volume", "-v", "--mount"} & set(call)
 
 
 def test_definitions_that_do_not_load_are_told_with_their_error(checkout: Machine) -> None:
-    checkout.executor.answer(
-        "definitions", "validate", "-m", "analytics.definitions", code=1, stderr="ImportError: x\n"
-    )
+    checkout.executor.forget("prod/analytics:local", "python", "-")
+    checkout.executor.answer("prod/analytics:local", "python", "-", code=1, stderr="ImportError: x\n")
     assert verb.check(checkout.context(), fast=False) == 1
     assert "code_locations/analytics: does not load:\n    ImportError: x" in checkout.out.getvalue()
+
+
+def test_an_image_from_elsewhere_is_held_to_the_contract(checkout: Machine) -> None:
+    config = valid()
+    del config["services"]["analytics"]["build"]
+    checkout.executor.forget("config", "--format", "json")
+    checkout.executor.answer("config", "--format", "json", stdout=json.dumps(config))
+    image = {
+        "Labels": {"code-location": "analytics"},
+        "Entrypoint": ["x"],
+        "User": "root",
+        "ExposedPorts": {"4000/tcp": {}},
+    }
+    checkout.executor.answer("image", "inspect", "prod/analytics:local", stdout=json.dumps([{"Config": image}]))
+    (checkout.root / "daemon").mkdir()
+    (checkout.root / "daemon/pyproject.toml").write_text((ROOT / "daemon/pyproject.toml").read_text())
+    assert verb.check(checkout.context(), fast=False) == 1
+    told = checkout.out.getvalue()
+    assert "analytics: prod/analytics:local: its user is 'root'; expected a number that is not 0" in told
+    assert "say of dagster's version" in told
+
+
+def test_an_asset_that_keeps_to_no_standard_is_told(checkout: Machine) -> None:
+    asset = {
+        **{"key": ["analytics", "marts", "Delays"], "deps": [], "external": False, "group": "marts", "owners": []},
+        **{"kinds": ["dbt"], "description": "Delays.", "partitioned": False, "columns": [], "lineage": {}},
+        **{"file": None, "line": None},
+    }
+    checkout.executor.forget("prod/analytics:local", "python", "-")
+    checkout.executor.answer(
+        "prod/analytics:local", "python", "-", stdout=json.dumps({"assets": [asset], "checks": []})
+    )
+    assert verb.check(checkout.context(), fast=False) == 1
+    printed = checkout.out.getvalue()
+    assert "code_locations/analytics: analytics/marts/Delays: the name 'Delays' does not match" in printed
+    assert "analytics/marts/Delays: has no owners" in printed
+    assert "docs/lineage.md: differs from the definitions" in printed
 
 
 def test_fast_looks_at_files_alone(checkout: Machine) -> None:
@@ -115,3 +159,13 @@ def test_dagster_yaml_is_checked_with_the_daemons_own_classes_and_mounts() -> No
     assert args[-3:] == ["prod/daemon:local", "python", "-"]
     assert "/srv/dagster.yaml:/opt/dagster/home/dagster.yaml:ro" in args
     assert args[args.index("--network") + 1] == "none"
+
+
+def test_definitions_are_loaded_with_the_files_that_their_location_mounts_and_without_its_data() -> None:
+    mounts = [
+        {"type": "bind", "source": "/srv/workspace.yaml", "target": "/opt/dagster/workspace.yaml"},
+        {"type": "volume", "source": "lake-platform", "target": "/var/lib/lake/platform"},
+    ]
+    args = definitions.graph("platform", {"image": "prod/platform:local", "volumes": mounts})
+    assert args[args.index("--volume") + 1] == "/srv/workspace.yaml:/opt/dagster/workspace.yaml:ro"
+    assert args.count("--volume") == 1

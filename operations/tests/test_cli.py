@@ -12,7 +12,7 @@ from operations.tests.fakes import Machine
 from operations.verbs import status, user
 from operations.verbs import test as test_verb
 
-VERBS = ("up", "down", "status", "doctor", "check", "test", "user")
+VERBS = ("up", "location", "down", "status", "doctor", "check", "test", "user")
 
 
 @pytest.fixture

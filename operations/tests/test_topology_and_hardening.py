@@ -1,12 +1,15 @@
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from access import Machine, loads
 from operations.checking import hardening, topology
 from operations.checking.problems import Places, Problem
+from operations.tests.fakes import ACCESS
 from operations.tests.valid_deployment import model, service, valid, volume
 
 Change = Callable[[dict[str, Any]], Any]
@@ -100,6 +103,18 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
         lambda s: s["analytics"]["secrets"].append({"source": "ingestion_database_password", "target": "x"}),
         "gets ingestion_database_password, another location's secret",
     ),
+    "another's key of personal data": (
+        lambda s: s["analytics"]["secrets"].append({"source": "personal_data_key_ingestion"}),
+        "analytics: gets personal_data_key_ingestion, but access.yaml gives it no right to it",
+    ),
+    "a key of personal data in a service": (
+        put("webserver", "secrets", [{"source": "personal_data_key_ingestion"}]),
+        "webserver: gets personal_data_key_ingestion, but access.yaml gives it no right to it",
+    ),
+    "a key by another name": (
+        lambda s: s["ingestion"]["secrets"].append({"source": "personal_data_key_ingestion", "target": "key"}),
+        "gets personal_data_key_ingestion as key; expected the same name",
+    ),
     "no password": (put("analytics", "secrets", []), "does not get the secret analytics_database_password"),
     "a role without a password": (put("migrate", "secrets", []), "migrate: does not get ingestion_database_password"),
     "runs without a limit": (lambda s: s["analytics"]["labels"].pop("run.memory.max"), "has no label run.memory.max"),
@@ -160,6 +175,25 @@ def test_a_weakness_of_a_service_is_found(tmp_path: Path, what: str) -> None:
     found = messages(tmp_path, change)
     assert any(expected in message for message in found), found
     assert len(found) == 1, found
+
+
+def test_a_right_to_personal_data_and_its_key_go_together(tmp_path: Path) -> None:
+    config = valid()
+    given = model(tmp_path, config)
+    machines = {**given.access.machines, "analytics": Machine(reads=["ingestion"], personal=["ingestion"])}
+    given = replace(given, access=given.access.model_copy(update={"machines": machines}))
+    assert [problem.message for problem in topology.check(given)] == [
+        "analytics: does not get personal_data_key_ingestion, which access.yaml gives it"
+    ]
+    # Also by a name of its own choice: the file counts.
+    config["secrets"] = {"harmless": {"file": "/x/secrets/personal_data_key_ingestion"}}
+    config["services"]["analytics"]["secrets"].append({"source": "harmless", "target": "personal_data_key_ingestion"})
+    assert topology.check(given) == []
+    without = replace(given, access=loads(ACCESS, given.locations))
+    assert (
+        "gets personal_data_key_ingestion, but access.yaml gives it no right to it"
+        in topology.check(without)[0].message
+    )
 
 
 def test_a_folder_that_no_location_has_is_found(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def ready(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def tell_config(machine: Machine, directory: Path) -> None:
-    secrets = {name: {"file": str(directory / name)} for name in SECRETS}
+def tell_config(machine: Machine, directory: Path, extra: tuple[str, ...] = ()) -> None:
+    secrets = {name: {"file": str(directory / name)} for name in (*SECRETS, *extra)}
     machine.executor.forget("config", "--format", "json")
     machine.executor.answer("config", "--format", "json", stdout=json.dumps({"services": {}, "secrets": secrets}))
 
@@ -139,6 +139,17 @@ def test_users_that_exist_are_left_alone(ready: Machine) -> None:
     up.up(ready.context())
     after = content(directory)
     assert {name: after[name] for name in before} == before
+
+
+def test_secrets_that_come_from_outside_are_made_empty_and_kept_when_filled(ready: Machine) -> None:
+    directory = ready.root / "secrets"
+    tell_config(ready, directory, extra=("alert_webhook_url", "smtp_password"))
+    up.up(ready.context())
+    made = content(directory)
+    assert (made["alert_webhook_url"], made["smtp_password"]) == ("", "")
+    (directory / "alert_webhook_url").write_text("https://hooks.example.org/1")
+    up.up(ready.context())
+    assert content(directory)["alert_webhook_url"] == "https://hooks.example.org/1"
 
 
 def test_a_secret_that_lies_elsewhere_is_its_owners_to_make(ready: Machine, tmp_path: Path) -> None:

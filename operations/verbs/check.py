@@ -1,11 +1,14 @@
 """check: validate the whole description without starting it, and print every problem."""
 
 from access import Access, AccessError, load, load_locations
-from operations.checking import definitions, hardening, settings, topology
+from operations import lineage
+from operations.checking import definitions, hardening, settings, standards, topology
 from operations.checking.problems import Places, Problem
 from operations.context import Context
 from operations.deployment import Deployment
 from operations.errors import StackError
+from operations.locations import image as image_contract
+from operations.locations import scaffold
 
 
 def check(context: Context, *, fast: bool) -> int:
@@ -24,13 +27,40 @@ def check(context: Context, *, fast: bool) -> int:
         problems += found
         step.done(_count(found))
     if not fast and not problems:
-        problems += definitions.check(context, locations)
+        problems += _definitions(context, locations)
     elif not fast:
         context.report.say("Images and definitions are looked at when the files are in order.")
     for problem in sorted(problems, key=str):
         context.report.say(f"  {problem}")
     context.report.say(f"{_count(problems)}.")
     return 1 if problems else 0
+
+
+def _definitions(context: Context, locations: list[str]) -> list[Problem]:
+    problems, assets = definitions.check(context, locations)
+    problems += _images_from_elsewhere(context, locations)
+    if problems:
+        return problems
+    with context.report.step("Standards") as step:
+        found = standards.check(context.deployment.root, assets)
+        step.done(_count(found))
+    stale = lineage.check(context.deployment.root, assets)
+    return found + ([stale] if stale else [])
+
+
+def _images_from_elsewhere(context: Context, locations: list[str]) -> list[Problem]:
+    """What images that are not built here lack of the contract of a location's image."""
+    services = context.config["services"]
+    images = {
+        name: services[name]["image"] for name in locations if name in services and not services[name].get("build")
+    }
+    places = Places(context.deployment.root, compose_file(context.deployment))
+    dagster = scaffold.deployments_pins(context.deployment.root)["dagster"] if images else ""
+    return [
+        places.problem(f"{name}: {image}: {lack}", "services", name, "image")
+        for name, image in images.items()
+        for lack in image_contract.shortcomings(context, name, image, dagster) or ()
+    ]
 
 
 def _documents(context: Context) -> tuple[list[str], Access | None, list[Problem]]:

@@ -2,7 +2,7 @@
 
 import re
 
-from operations import base_image, docker, gateway, preflight, prepare, waiting
+from operations import base_image, docker, gateway, live_networks, preflight, prepare, waiting
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import CommandError
@@ -74,9 +74,12 @@ class BuildProgress:
 
 def _start(context: Context) -> None:
     with context.report.step("Start services") as step:
-        result = context.executor.stream(docker.start(context.deployment, START_SECONDS), step.update, check=False)
+        kept = live_networks.keep_postgres(context)
+        start = docker.start(context.deployment, START_SECONDS, kept)
+        result = context.executor.stream(start, step.update, check=False)
         if not result.ok:
             raise _not_started(context, CommandError(result))
+        live_networks.settle(context)
         step.done("all healthy")
 
 

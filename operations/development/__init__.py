@@ -1,0 +1,1 @@
+"""A deployment of one developer, as processes of this machine: what `./stack dev` runs."""

@@ -1,0 +1,264 @@
+"""Every line outside its folder that a location has, said once: adding writes them, removing takes them away."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from access import load_locations
+from operations.checking.settings import VARIABLE
+from operations.errors import StackError
+from operations.locations import settings_text
+from operations.locations.draft import Draft
+from operations.locations.scaffold import Wish
+from operations.locations.yaml_text import YamlText
+
+COMPOSE, WORKSPACE, ACCESS, EXAMPLE = "docker-compose.yml", "workspace.yaml", "access.yaml", ".env.example"
+OVERLAYS = "deploy/overlays"
+EXTERNAL_POSTGRES, PRIVATE_INDEX = f"{OVERLAYS}/external-postgres.yml", f"{OVERLAYS}/private-index.yml"
+STANDARDS = "code_locations/standards.yaml"
+OWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
+# The one location that keeps all others in order, where there is one.
+KEEPER = "platform"
+TAGS = "# Image tags of the code locations."
+
+BLOCK = """
+  # {title}
+  {name}:
+    <<: *code-location
+    image: {image}
+{build}    environment: {{<<: *environment, POSTGRES_USER: {name}, DAGSTER_CURRENT_IMAGE: "{image}"}}
+    secrets: [{{source: {name}_database_password, target: database_password}}]
+    volumes: [{volumes}]
+    networks: [{name}]
+    labels: {{code-location: {name}, run.memory: 1g, run.memory.max: 2g, run.cpus: "1", run.cpus.max: "2"}}
+"""
+BUILD = (
+    "    build: {{context: ., dockerfile: deploy/images/python-service.Dockerfile, target: location,"
+    " args: {{<<: *build, SERVICE: code_locations/{name}, NAME: {name}}}}}\n"
+)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes with a location, beside its lines."""
+
+    folder: str | None
+    overlays: tuple[str, ...]
+    read: tuple[str, ...]
+
+
+def names(root: Path) -> list[str]:
+    """The locations of the workspace, in its order."""
+    return list(load_locations(root / WORKSPACE))
+
+
+def variable(name: str) -> str:
+    """The setting with the image's tag."""
+    return f"{name.upper()}_TAG"
+
+
+def add(draft: Draft, wish: Wish) -> None:
+    """All lines of a new location."""
+    name, others = wish.name, names(draft.root)
+    compose = draft.yaml(COMPOSE)
+    compose.add(("services", "postgres", "networks"), name, after=others)
+    passwords = [f"{other}_database_password" for other in others]
+    compose.add(("services", "migrate", "secrets"), f"{name}_database_password", after=passwords)
+    compose.add(("services",), name, after=others, lines=_block(wish))
+    for service in ("webserver", "daemon"):
+        compose.add(("services", service, "networks"), name, after=others)
+        compose.add(("services", service, "depends_on"), name, "{condition: service_started}", after=others)
+    logs = "logs-{0}:/var/lib/dagster/logs/{0}:ro"
+    compose.add(("services", "webserver", "volumes"), logs.format(name), after=map(logs.format, others))
+    compose.add(("networks",), name, "{}" if wish.internet else "{internal: true}", after=others)
+    for kind in ("lake", "logs"):
+        compose.add(("volumes",), f"{kind}-{name}", after=[f"{kind}-{other}" for other in others])
+    file = f'{{file: "${{SECRETS_DIR:-./secrets}}/{name}_database_password"}}'
+    compose.add(("secrets",), f"{name}_database_password", file, after=passwords)
+    if KEEPER in others:
+        compose.add(("services", KEEPER, "secrets"), f"{name}_database_password")
+        for mount in (f"lake-{name}:/var/lib/lake/{name}", f"logs-{name}:/var/lib/location-logs/{name}"):
+            compose.add(("services", KEEPER, "volumes"), mount)
+    _in_overlays(draft, wish, others)
+    server = f"{{host: {name}, port: 4000, location_name: {name}}}"
+    draft.yaml(WORKSPACE).add(("load_from",), f"grpc_server: {server}", lines=f"  - grpc_server: {server}\n")
+    _people_and_machines(draft, wish, others)
+    if not wish.image:
+        for path in settings_files(draft.root):
+            tags = [variable(other) for other in others]
+            draft.write(path, settings_text.added(draft.read(path), f"{variable(name)}=local", tags, TAGS))
+    _owner(draft, wish, others)
+
+
+def _block(wish: Wish) -> str:
+    name = wish.name
+    image = wish.image or f"${{COMPOSE_PROJECT_NAME}}/{name}:${{{variable(name)}:-local}}"
+    mounts = [f"lake-{name}:/var/lib/lake/{name}", *(f"lake-{o}:/var/lib/lake/{o}:ro" for o in wish.reads)]
+    mounts.append(f"logs-{name}:/var/lib/dagster/logs")
+    built = "Built in a repository of its own. " if wish.image else ""
+    return BLOCK.format(
+        name=name,
+        title=f"{built}Owned by {wish.team}.",
+        image=image,
+        build="" if wish.image else BUILD.format(name=name),
+        volumes=", ".join(f'"{mount}"' for mount in mounts),
+    )
+
+
+def _in_overlays(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
+    """Lines in those that are about all locations."""
+    if (draft.root / EXTERNAL_POSTGRES).exists() and not wish.internet:
+        # A network without a way out would cut the location off from a database that is elsewhere.
+        draft.yaml(EXTERNAL_POSTGRES).add(("networks",), wish.name, "!override {internal: false}", after=others)
+    if (draft.root / PRIVATE_INDEX).exists() and not wish.image:
+        line = f"  {wish.name}: {{build: *private-index}}\n"
+        draft.yaml(PRIVATE_INDEX).add(("services",), wish.name, after=others, lines=line)
+
+
+def _people_and_machines(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
+    access = draft.yaml(ACCESS)
+    access.add(("people", "editor"), wish.name, f"{{users: [], groups: [{wish.team}]}}", after=others)
+    reads = f"{{reads: [{', '.join(wish.reads)}]}}"
+    if access.get("machines") is None and (wish.reads or KEEPER in others):
+        draft.write(ACCESS, access.text.rstrip("\n") + "\n\nmachines: {}\n")
+        access = draft.yaml(ACCESS)
+    if wish.reads:
+        access.add(("machines",), wish.name, reads, after=[other for other in others if other != KEEPER])
+    if KEEPER in others:
+        if access.get("machines", KEEPER) is None:
+            access.add(("machines",), KEEPER, "{maintains: []}")
+        access.add(("machines", KEEPER, "maintains"), wish.name)
+
+
+def settings_files(root: Path) -> list[str]:
+    """.env.example, and the .env of each deployment of this checkout: the latter must have what the former has."""
+    own = [path for path in (root / ".env", *sorted((root / ".deployments").glob("*/.env"))) if path.is_file()]
+    return [EXAMPLE, *(str(path.relative_to(root)) for path in own)]
+
+
+def _owner(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
+    """A line in CODEOWNERS, with the organisation that the lines of the others name."""
+    for file in OWNERS:
+        if wish.image or not (draft.root / file).is_file():
+            continue
+        lines = draft.read(file).splitlines()
+        known = {f"/code_locations/{other}/" for other in others}
+        places = [index for index, line in enumerate(lines) if line.split()[:1] and line.split()[0] in known]
+        organisation = re.match(r"@[^/]+/", lines[places[-1]].split()[-1]) if places else None
+        at = places[-1] + 1 if places else len(lines)
+        lines.insert(at, f"/code_locations/{wish.name}/ {organisation[0] if organisation else '@'}{wish.team}")
+        draft.write(file, "\n".join(lines) + "\n")
+
+
+def remove(draft: Draft, name: str) -> Removal:
+    """Take away all lines of a location, its folder, and overlays that stand and fall with it."""
+    overlays = tuple(_overlays(draft, name))
+    before = _variables(draft, ())
+    _from_compose(draft.yaml(COMPOSE), name)
+    draft.yaml(WORKSPACE).remove(("load_from",), lambda entry: entry["grpc_server"]["location_name"] == name)
+    access = draft.yaml(ACCESS)
+    read = tuple(access.entries("machines", name, "reads"))
+    access.remove(("people", "editor"), lambda entry: entry == name)
+    access.remove(("machines",), lambda entry: entry == name)
+    access.remove(("machines", KEEPER, "maintains"), lambda entry: entry == name)
+    if (draft.root / STANDARDS).exists():
+        draft.yaml(STANDARDS).remove(("exceptions",), lambda entry: str(entry["asset"]).startswith(f"{name}/"))
+    unused = before - _variables(draft, overlays)
+    for path in settings_files(draft.root):
+        draft.write(path, settings_text.without(_without_overlays(draft.read(path), overlays), unused))
+    for file in OWNERS:
+        if (draft.root / file).is_file():
+            lines = draft.read(file).splitlines(keepends=True)
+            draft.write(file, "".join(line for line in lines if line.split()[:1] != [f"/code_locations/{name}/"]))
+    folder = f"code_locations/{name}"
+    gone = [*overlays, *([folder] if (draft.root / folder).is_dir() else [])]
+    for path in gone:
+        draft.remove(path)
+    return Removal(folder if folder in gone else None, overlays, read)
+
+
+def _from_compose(compose: YamlText, name: str) -> None:
+    """The block, and what the rest of the file has for it alone: secrets and volumes that nobody else uses too."""
+    secrets = {f"{name}_database_password", f"personal_data_key_{name}"} | _used_alone(compose, name, "secrets")
+    volumes = {f"lake-{name}", f"logs-{name}"} | _used_alone(compose, name, "volumes")
+    for service in compose.entries("services"):
+        compose.remove(("services", service, "networks"), lambda entry: entry == name)
+        compose.remove(("services", service, "depends_on"), lambda entry: entry == name)
+        if service != name:
+            compose.remove(("services", service, "secrets"), lambda entry: _source(entry) in secrets)
+            compose.remove(("services", service, "volumes"), lambda entry: _source(entry) in volumes)
+    compose.remove(("services",), lambda entry: entry == name)
+    compose.remove(("networks",), lambda entry: entry == name)
+    compose.remove(("volumes",), lambda entry: entry in volumes)
+    compose.remove(("secrets",), lambda entry: entry in secrets)
+
+
+def _used_alone(compose: YamlText, name: str, key: str) -> set[str]:
+    services: dict[str, Any] = compose.get("services")
+    used = {each: {_source(entry) for entry in spec.get(key) or ()} for each, spec in services.items()}
+    return used.pop(name, set()).difference(*used.values())
+
+
+def _source(entry: Any) -> str:
+    """What a secret or a mount of a service is of."""
+    return str(entry["source"]) if isinstance(entry, dict) else str(entry).split(":")[0]
+
+
+def _variables(draft: Draft, without: Iterable[str]) -> set[str]:
+    """Settings that the Compose files use."""
+    overlays = [str(path.relative_to(draft.root)) for path in (draft.root / OVERLAYS).glob("*.yml")]
+    files = [COMPOSE, *(file for file in overlays if file not in without)]
+    texts = [draft.yaml(file).text for file in files]
+    return {match[1] or match[2] for text in texts for match in VARIABLE.finditer(text)}
+
+
+def _overlays(draft: Draft, name: str) -> Iterable[str]:
+    """Rid overlays of the location; gives those that stand and fall with it: their services live on its network."""
+    for path in sorted((draft.root / OVERLAYS).glob("*.yml")):
+        file = str(path.relative_to(draft.root))
+        overlay = draft.yaml(file)
+        services = overlay.get("services") or {}
+        others = [spec for service, spec in services.items() if service != name and isinstance(spec, dict)]
+        if any(name in (spec.get("networks") or ()) for spec in others if "image" in spec):
+            yield file
+            continue
+        overlay.remove(("services",), lambda entry: entry == name)
+        overlay.remove(("networks",), lambda entry: entry == name)
+
+
+def _without_overlays(text: str, overlays: Iterable[str]) -> str:
+    gone = set(overlays)
+
+    def kept(match: re.Match[str]) -> str:
+        return match[1] + ":".join(file for file in match[2].split(":") if file.strip() not in gone)
+
+    return re.sub(r"^(COMPOSE_FILE=)(.*)$", kept, text, flags=re.MULTILINE)
+
+
+def readers(draft: Draft, name: str) -> list[str]:
+    """The locations that read a location's lake."""
+    machines: dict[str, Any] = draft.yaml(ACCESS).get("machines") or {}
+    return [other for other, rights in machines.items() if name in ((rights or {}).get("reads") or ())]
+
+
+def require_free(root: Path, name: str, compose: YamlText) -> None:
+    """Raise `StackError` when anything has the name already."""
+    taken = [
+        ("workspace.yaml names it", name in names(root)),
+        (f"code_locations/{name} exists", (root / "code_locations" / name).exists()),
+        ("docker-compose.yml has a service of this name", name in compose.entries("services")),
+        ("docker-compose.yml has a network of this name", name in compose.entries("networks")),
+        (
+            f".env.example has {variable(name)}",
+            bool(re.search(rf"^{variable(name)}=", (root / EXAMPLE).read_text(), re.M)),
+        ),
+    ]
+    reasons = [reason for reason, applies in taken if applies]
+    if reasons:
+        raise StackError(
+            f"there is a {name} already: {'; '.join(reasons)}",
+            "a name that nothing has yet",
+            f"choose another, or remove that one: ./stack location remove {name}",
+        )
