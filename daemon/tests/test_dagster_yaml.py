@@ -65,7 +65,7 @@ def test_every_run_is_watched_and_ends_some_day(instance):
 
 def test_a_canceled_run_has_the_containers_whole_grace_to_end(instance):
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    grace = compose["services"]["ingestion"]["stop_grace_period"]
+    grace = compose["x-code-location"]["stop_grace_period"]
     assert instance.run_monitoring_cancel_timeout_seconds > int(grace.removesuffix("s"))
 
 

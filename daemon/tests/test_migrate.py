@@ -194,7 +194,7 @@ def test_the_owner_opens_the_storage_of_dagster_yaml_and_may_make_tables(configu
 
 @pytest.mark.parametrize(
     "document",
-    [None, {}, {"storage": {"sqlite": {}}}, {"storage": {"postgres": {"postgres_db": {"db_name": "other"}}}}],
+    [None, {}, {"storage": {"sqlite": {}}}, {"storage": {"custom": {"config": {"postgres_db": {"db_name": "other"}}}}}],
 )
 def test_a_dagster_yaml_that_keeps_its_history_elsewhere_is_an_error(configured, document):
     with pytest.raises(MigrationError, match=r"dagster\.yaml"):

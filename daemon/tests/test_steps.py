@@ -4,7 +4,8 @@ import psycopg2
 import pytest
 from migrate import steps
 from migrate.errors import MigrationError
-from migrate.plan import Lake
+from migrate.steps import former_readers
+from provisioning.plan import Lake
 
 LAKES = [Lake("analytics"), Lake("ingestion", ("analytics",))]
 
@@ -36,3 +37,10 @@ def test_no_lake_at_all_is_a_failure(monkeypatch):
 
 def test_all_is_well_without_a_word(monkeypatch):
     assert prepare(monkeypatch) == (["analytics", "ingestion"], [])
+
+
+def test_readers_that_access_yaml_no_longer_names_lose_the_lake_and_only_they():
+    locations = [("analytics",), ("ingestion",), ("gone",)]
+    admitted = [("analytics",), ("ingestion",), ("gone",), ("dashboard",), ("postgres",)]
+    assert former_readers(locations, admitted, LAKES[1]) == ["gone"]
+    assert former_readers(locations, admitted, Lake("ingestion")) == ["analytics", "gone"]

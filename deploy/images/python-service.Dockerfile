@@ -28,7 +28,16 @@ FROM scratch AS lock
 ARG SERVICE
 COPY ${SERVICE}/requirements.lock /requirements.lock
 
-FROM base AS environment
+# Packages of the distribution that one unit needs and others should not carry, as in SYSTEM_PACKAGES="r-base-core". Before
+# the Python environment, which changes more often; units that name none share the same empty layer.
+FROM base AS system
+ARG DEBIAN_FRONTEND=noninteractive
+ARG SYSTEM_PACKAGES=
+RUN if [ -n "${SYSTEM_PACKAGES}" ]; then \
+        apt-get update && apt-get install --yes --no-install-recommends ${SYSTEM_PACKAGES} && rm -rf /var/lib/apt/lists/*; \
+    fi
+
+FROM system AS environment
 # UV_SYSTEM_CERTS: where outgoing TLS is inspected, only the host's trust store (in the base image) knows the issuer.
 # UV_COMPILE_BYTECODE: without .pyc files each run pays about three seconds of processor time for its imports.
 ARG UV_SYSTEM_CERTS=1
@@ -37,14 +46,31 @@ ARG UV_COMPILE_BYTECODE=1
 ARG UV_PYTHON_DOWNLOADS=never
 ARG UV_HTTP_TIMEOUT=180
 ARG PACKAGE_INDEX=
+# A private index beside it (deploy/overlays/private-index.yml). Its password is a secret of this one step: neither in a
+# layer nor in the image's history, where build arguments are.
+ARG LIBRARY_INDEX=
+ARG LIBRARY_INDEX_USER=
 COPY libraries/index /build/index
 COPY --from=lock /requirements.lock /build/requirements.lock
 RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv venv --quiet --python /usr/bin/python3 /opt/venv \
- && /opt/uv/bin/uv pip install --quiet --python /opt/venv --require-hashes --find-links /build/index \
-    ${PACKAGE_INDEX:+--default-index "$PACKAGE_INDEX"} --requirement /build/requirements.lock \
+    --mount=type=secret,id=library_index_password \
+    if [ -n "${LIBRARY_INDEX}" ] && [ -r /run/secrets/library_index_password ]; then \
+        UV_INDEX_LIBRARIES_PASSWORD=$(cat /run/secrets/library_index_password) \
+     && export UV_INDEX_LIBRARIES_PASSWORD UV_INDEX_LIBRARIES_USERNAME="${LIBRARY_INDEX_USER}" \
+            UV_INDEX="libraries=${LIBRARY_INDEX}"; \
+    fi \
+ && /opt/uv/bin/uv venv --quiet --python /usr/bin/python3 /opt/venv \
+ && if ! /opt/uv/bin/uv pip install --quiet --python /opt/venv --require-hashes --find-links /build/index \
+        ${PACKAGE_INDEX:+--default-index "$PACKAGE_INDEX"} --requirement /build/requirements.lock; then \
+        echo "The packages of requirements.lock could not be installed. LIBRARY_INDEX is '${LIBRARY_INDEX}': after a 401 or" \
+            "403 from there, correct LIBRARY_INDEX_USER or secrets/library_index_password, and repeat." >&2; \
+        exit 1; \
+    fi \
  && rm -rf /build
 COPY deploy/images/entrypoint /usr/local/bin/entrypoint
+# What dagster.yaml names and every process of Dagster loads, those of code locations included; and what stands between a
+# command and the container's log, so nothing that a container prints is stored as it is.
+COPY libraries/pooled_storage/src libraries/redaction/src /opt/libraries/
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src:/opt/libraries PYTHONUNBUFFERED=1 \
     HOME=/tmp DAGSTER_DISABLE_TELEMETRY=1
 WORKDIR /app
@@ -68,17 +94,24 @@ USER 10001:10001
 FROM environment AS location
 ARG SERVICE
 ARG NAME
+# The package in src/, where it cannot have the location's name.
+ARG PACKAGE=${NAME}
+# Libraries of the deployment, for the location that looks after it; no other needs one.
+ARG LIBRARIES=
 LABEL code-location=${NAME}
-ENV CODE_LOCATION=${NAME}
+ENV CODE_LOCATION=${NAME} CODE_LOCATION_PACKAGE=${PACKAGE}
+RUN --mount=type=bind,source=libraries,target=/build/libraries mkdir -p /opt/libraries \
+ && for library in ${LIBRARIES}; do cp -r "/build/libraries/$library/src/." /opt/libraries/; done \
+ && python -m compileall -q /opt/libraries
 COPY ${SERVICE} /app
 # DAGSTER_HOME stays unset: a code server and a run are told their instance by whoever calls them, and the root file
 # system is read-only. A new volume takes owner and mode of the directory it covers: without these it would belong to root.
 # A location that has something to prepare, as dbt its manifest, does so in <name>/build.py: no run pays for it again.
-RUN mkdir -p /var/lib/lake/${NAME} /var/lib/dagster/logs \
- && chown -R 10001:10001 /var/lib/lake /var/lib/dagster \
+RUN mkdir -p /var/lib/lake/${NAME} /var/lib/dagster/logs /var/lib/location-logs \
+ && chown -R 10001:10001 /var/lib/lake /var/lib/dagster /var/lib/location-logs \
  && python -m compileall -q /app/src \
- && if [ -f "/app/src/${NAME}/build.py" ]; then python -m "${NAME}.build"; fi
+ && if [ -f "/app/src/${PACKAGE}/build.py" ]; then python -m "${PACKAGE}.build"; fi
 USER 10001:10001
 EXPOSE 4000
 # Lazily: a location that does not import stays up and tells webserver and daemon why, instead of restarting for ever.
-CMD ["sh", "-c", "exec dagster api grpc --lazy-load-user-code -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION}.definitions"]
+CMD ["sh", "-c", "exec dagster api grpc --lazy-load-user-code -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION_PACKAGE}.definitions"]

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 
 import psycopg2
+from provisioning.plan import Plan, make_plan
 
 from access import AccessError, load_locations
 from access import load as load_access
 from migrate import settings as environment
 from migrate.check import failing_logins
 from migrate.errors import MigrationError
-from migrate.plan import Plan, make_plan
 from migrate.server import one_line, wait_until_reachable
 from migrate.settings import Settings
 from migrate.steps import migrate
@@ -21,7 +21,9 @@ def read_plan(settings: Settings) -> Plan:
     """The plan that workspace.yaml and access.yaml make."""
     locations = load_locations(settings.workspace)
     access = load_access(settings.access, locations)
-    return make_plan({name: access.machines[name].reads for name in locations})
+    machines = {name: access.machines[name] for name in locations}
+    maintainers = [name for name, machine in machines.items() if machine.maintains]
+    return make_plan({name: machine.reads for name, machine in machines.items()}, maintainers)
 
 
 def say(line: str) -> None:

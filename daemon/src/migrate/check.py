@@ -1,9 +1,9 @@
 """Which secrets no longer match the database: each role tries to log in."""
 
 import psycopg2
+from provisioning.plan import DAGSTER, OWNER, SERVICE, Plan
 
 from migrate.errors import MigrationError
-from migrate.plan import DAGSTER, OWNER, SERVICE, Plan
 from migrate.server import connect, one_line
 from migrate.settings import Settings
 

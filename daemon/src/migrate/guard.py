@@ -7,9 +7,8 @@ choice in the other's container, with the other's secrets; so rights on whole ta
 
 from typing import TypeAlias
 
+from provisioning.plan import FINAL_STATES, KEPT_TAGS, OWNER, RUN_STATES, SERVICE
 from psycopg2.sql import SQL, Composable, Literal
-
-from migrate.plan import KEPT_TAGS, OWNER, RUN_STATES, SERVICE
 
 Statements: TypeAlias = list[Composable]
 
@@ -57,6 +56,28 @@ END
 $guard$"""
 _TRIGGER = "CREATE TRIGGER guard_runs BEFORE UPDATE ON public.runs FOR EACH ROW EXECUTE FUNCTION public.guard_runs()"
 
+# Retention deletes the records of old runs. Without its record a run that goes on is nobody's: no page shows it and
+# nothing ends it; so the table itself refuses, whatever the code that deletes has got wrong.
+DELETES = "guard_run_deletes"
+_DELETES_FUNCTION = """
+CREATE OR REPLACE FUNCTION public.guard_run_deletes() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN OLD;
+    END IF;
+    IF (OLD.status = ANY ({final})) IS NOT TRUE THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('run %s is %s: only the record of a run that has ended may be deleted', OLD.run_id, OLD.status);
+    END IF;
+    RETURN OLD;
+END
+$guard$"""
+_DELETES_TRIGGER = (
+    "CREATE TRIGGER guard_run_deletes BEFORE DELETE ON public.runs "
+    "FOR EACH ROW EXECUTE FUNCTION public.guard_run_deletes()"
+)
+
 
 def guard_runs(triggers: list[str]) -> Statements:
     """The statements that guard the table, given the triggers it has: making one waits for every run's statement."""
@@ -67,4 +88,8 @@ def guard_runs(triggers: list[str]) -> Statements:
         path=Literal(LOCATION_PATH),
         states=Literal(list(RUN_STATES)),
     )
-    return [function] if TRIGGER in triggers else [function, SQL(_TRIGGER)]
+    deletes = SQL(_DELETES_FUNCTION).format(
+        service=Literal(SERVICE), owner=Literal(OWNER), final=Literal(list(FINAL_STATES))
+    )
+    made = [(TRIGGER, _TRIGGER), (DELETES, _DELETES_TRIGGER)]
+    return [function, deletes, *(SQL(statement) for name, statement in made if name not in triggers)]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from provisioning.plan import DAGSTER, OWNER
 
 from migrate.errors import MigrationError
-from migrate.plan import DAGSTER, OWNER
 from migrate.server import Say, one_line
 from migrate.settings import Settings
 
@@ -17,10 +17,10 @@ from migrate.settings import Settings
 def owner_storage(document: Any, settings: Settings, password: str) -> dict[str, Any]:
     """The storage of dagster.yaml, as the owner opens it: by its own name, and allowed to make tables. Pure."""
     try:
-        database = document["storage"]["postgres"]["postgres_db"]
+        database = document["storage"]["custom"]["config"]["postgres_db"]
     except (KeyError, TypeError) as error:
         raise MigrationError(
-            "dagster.yaml has no storage.postgres.postgres_db; the deployment keeps its history there."
+            "dagster.yaml has no storage.custom.config.postgres_db; the deployment keeps its history there."
         ) from error
     if database.get("db_name") != DAGSTER:
         raise MigrationError(f"dagster.yaml names the database {database.get('db_name')!r}; expected {DAGSTER!r}.")

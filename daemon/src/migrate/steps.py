@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 import psycopg2
+from provisioning import statements
+from provisioning.mending import provide_mending
+from provisioning.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 
-from migrate import statements
 from migrate.errors import MigrationError
 from migrate.guard import guard_runs
-from migrate.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 from migrate.schema import migrate_dagster
 from migrate.scram import verifier
 from migrate.server import (
@@ -88,7 +89,10 @@ def _grant_dagster(settings: Settings, plan: Plan) -> None:
         triggers = [name for (name,) in ask(connection, _TRIGGERS_OF_RUNS)]
         # Guarded before it may be written, in one transaction.
         execute(connection, guard_runs(triggers))
-        execute(connection, statements.grant_dagster(plan.locations, tables))
+        roles = (SERVICE, *plan.locations)
+        execute(connection, statements.grant_dagster(roles, tables, plan.maintainers))
+        (superuser,) = ask(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0]
+        execute(connection, provide_mending(plan, tables, superuser=superuser))
 
 
 def _lakes(admin: Connection, settings: Settings, lakes: Sequence[Lake], version: int, say: Say) -> None:

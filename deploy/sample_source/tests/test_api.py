@@ -107,3 +107,14 @@ def test_an_unknown_path_lists_the_known_ones(api: Any, path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_written(api: Any, method: str) -> None:
     assert api.get("/airlines", method=method).status == 405
+
+
+def test_the_contacts_are_made_up_and_the_same_each_time(api: Any) -> None:
+    body = api.get("/airline_contacts").body
+    assert (body["total"], body["pages"]) == (COUNTS["airlines"], 1)
+    assert body == api.get("/airline_contacts").body
+    assert {item["carrier"] for item in body["items"]} == {a["carrier"] for a in api.get("/airlines").body["items"]}
+    for item in body["items"]:
+        # Set aside for examples: no mail and no call reaches anybody.
+        assert item["email"].endswith(".example")
+        assert "-555-01" in item["phone"]

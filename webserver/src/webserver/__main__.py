@@ -11,6 +11,7 @@ from dagster import DagsterInstance
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from access import AccessError, load_locations
+from webserver import daemon_watch
 from webserver.app import create_app
 from webserver.audit import AuditLog
 from webserver.context import ProcessContext
@@ -43,6 +44,7 @@ def serve(settings: Settings) -> None:
         instance.optimize_for_webserver(statement_timeout=15000, pool_recycle=3600, max_overflow=20)
         with ProcessContext(instance, WorkspaceFileTarget([str(settings.workspace_file)]), access) as process:
             app = create_app(process, access, settings.gateway_token, audit)
+            daemon_watch.start(instance)
             logger.info("serving on http://%s:%d", *listener.getsockname())
             http_server(app).run(sockets=[listener])
 

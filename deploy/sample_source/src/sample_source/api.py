@@ -1,4 +1,4 @@
-"""The sample's HTTP API: four tables in pages, behind a bearer token."""
+"""The sample's HTTP API: four tables and some made-up people in pages, behind a bearer token."""
 
 import hmac
 import math
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sample_source import settings
+from sample_source import contacts, settings
 from sample_source.tables import AIRLINES, AIRPORTS, PLANES, WEATHER, Value, rows
 
 VERSION = "2013.1"
@@ -27,7 +27,8 @@ Rows = list[dict[str, Value]]
 
 def create_app(directory: Path, token: str) -> Starlette:
     """The API over the CSV files of a directory; every path but /health wants the token."""
-    data = {name: list(rows(directory, table)) for name, table in SERVED.items()}
+    data: dict[str, Rows] = {name: list(rows(directory, table)) for name, table in SERVED.items()}
+    data[contacts.NAME] = [*contacts.contacts_of(data["airlines"])]
     expected = f"Bearer {token}".encode()
 
     async def require_token(request: Request, call_next: Next) -> Response:
@@ -42,7 +43,7 @@ def create_app(directory: Path, token: str) -> Starlette:
         routes=[
             Route("/health", _health),
             Route("/version", _version),
-            *(Route(f"/{name}", _pages_of(name, data[name])) for name in SERVED),
+            *(Route(f"/{name}", _pages_of(name, data[name])) for name in data),
         ],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=require_token)],
         exception_handlers={HTTPException: _explain},
@@ -87,7 +88,7 @@ async def _explain(request: Request, error: Exception) -> Response:
         raise error
     message = error.detail
     if error.status_code == 404 and message == "Not Found":
-        known = ", ".join(f"/{name}" for name in ("health", "version", *SERVED))
+        known = ", ".join(f"/{name}" for name in ("health", "version", *SERVED, contacts.NAME))
         message = f"There is no {request.url.path}; there are {known}."
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
