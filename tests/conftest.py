@@ -8,9 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import locations
 from tests.support.deployment import ARTIFACTS, PASSWORD, Deployment
 from tests.support.flights import PARTITIONED, REFERENCE, YEAR
 from tests.support.graphql import GraphQL
+
+# Fixtures that use shipped locations; whatever asks for one needs those as well.
+NEEDED = {"reference": ("ingestion",), "year": ("ingestion",), "marts": ("ingestion", "analytics")}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*names): skipped where the checkout has no code locations of these names")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,6 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # Only the test's own body: whoever comes first waits for the deployment to be built.
         item.add_marker(pytest.mark.timeout(900, func_only=True))
+        needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+        needed |= {name for fixture in getattr(item, "fixturenames", ()) for name in NEEDED.get(fixture, ())}
+        if missing := sorted(needed - set(locations.shipped())):
+            item.add_marker(pytest.mark.skip(reason=f"this checkout has no code location {', '.join(missing)}"))
 
 
 @pytest.fixture(scope="session")

@@ -47,20 +47,10 @@ def test_without_a_password_the_browser_is_turned_away(browser: Browser, deploym
     stranger.close()
 
 
-def expand_groups(page: Page) -> None:
-    """Opens every group of the graph; loaded again, the page fits all of it in the window."""
-    expect(page.get_by_role("img", name="unfold_more").first).to_be_visible(timeout=60_000)
-    page.get_by_role("button", name="settings").last.click()
-    page.get_by_role("menuitem", name="Expand all groups").click()
-    expect(page.get_by_text("delays_by_carrier", exact=True).first).to_be_attached(timeout=30_000)
-    page.reload()
-
-
-def test_the_asset_graph_shows_all_locations(page: Page, marts: str) -> None:
-    page.goto("/asset-groups")
-    expand_groups(page)
-    page.get_by_role("img", name="panel_show_right").nth(1).click()
-    for name in ("flights", "stg_flights", "delays_by_carrier"):
+@pytest.mark.needs("eta", "reporting")
+def test_the_asset_graph_leads_from_the_source_to_a_report_through_all_locations(page: Page, marts: str) -> None:
+    page.goto("/assets/reporting/reports/model_error?view=lineage&lineageScope=upstream&lineageDepth=9")
+    for name in ("stg_flights", "delays_by_day", "delay_model", "model_error"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible(timeout=60_000)
     if os.environ.get("UPDATE_SCREENSHOT"):
         keep_screenshot(page, SCREENSHOT)

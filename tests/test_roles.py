@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.support.deployment import Deployment
 from tests.support.graphql import GraphQL
 
@@ -18,6 +20,7 @@ def test_a_viewer_looks_and_changes_nothing(deployment: Deployment) -> None:
     assert victor.try_launch("probe", "succeed")["__typename"] == "UnauthorizedError"
 
 
+@pytest.mark.needs("ingestion")
 def test_an_editor_launches_at_home_and_nowhere_else(deployment: Deployment) -> None:
     edith = deployment.user("edith")
     run = edith.launch("probe", "succeed")
@@ -26,6 +29,7 @@ def test_an_editor_launches_at_home_and_nowhere_else(deployment: Deployment) -> 
     assert refused["__typename"] == "UnauthorizedError"
 
 
+@pytest.mark.needs("ingestion")
 def test_an_editor_by_group_launches_in_the_groups_location(deployment: Deployment) -> None:
     dana = deployment.user("dana")
     assert dana.try_launch("probe", "succeed")["__typename"] == "UnauthorizedError"

@@ -11,6 +11,7 @@ from tests.support.flights import PARTITIONED, YEAR, source_table
 from tests.support.graphql import GraphQL
 
 
+@pytest.mark.needs("ingestion")
 def test_a_month_lands_in_the_lake(deployment: Deployment, admin: GraphQL) -> None:
     january = [day for day in YEAR if day.startswith("2013-01")]
     assert len(january) == calendar.monthrange(2013, 1)[1]

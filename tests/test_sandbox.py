@@ -4,7 +4,10 @@ import pytest
 
 from tests.support.deployment import Deployment
 from tests.support.graphql import GraphQL
+from tests.support.locations import shipped
 
+# A location that the attacker is not.
+OTHER = shipped()[0]
 CONNECT = """
 import socket
 def reach(host, port):
@@ -50,10 +53,10 @@ def assert_refused(lines: list[str], attempts: int) -> None:
 
 def test_the_network_shows_nothing_but_the_database_and_its_own_server(deployment: Deployment, admin: GraphQL) -> None:
     targets = [
-        ("ingestion", 4000), ("analytics", 4000), ("broken", 4000), ("run_broker", 80), ("gateway", 3000),
-        (address(deployment, "ingestion", "ingestion"), 4000),
-        (address(deployment, "analytics", "analytics"), 4000),
-        (address(deployment, "postgres", "ingestion"), 5432),
+        *((name, 4000) for name in shipped()),
+        *((address(deployment, name, name), 4000) for name in shipped()),
+        ("broken", 4000), ("run_broker", 80), ("gateway", 3000),
+        (address(deployment, "postgres", OTHER), 5432),
         ("webserver", 3000), ("daemon", 3000),
         (address(deployment, "webserver", "probe"), 3000),
         (address(deployment, "webserver", "edge"), 3000),
@@ -90,12 +93,12 @@ for path in mounts:
     if path.startswith(("/var/lib/lake", "/var/lib/dagster", "/run/secrets", "/opt/dagster")):
         if path not in mine and path != "/run/secrets/database_password":
             print("REACHED", path)
-for path in ["/var/lib/lake/ingestion", "/var/lib/lake/analytics", "/run/secrets/postgres_password",
+for path in ["/var/lib/lake/OTHER", "/var/lib/lake/broken", "/run/secrets/postgres_password",
              "/run/secrets/gateway_token", "/run/secrets/source_database_password", "/opt/dagster/home/dagster.yaml"]:
     print("REACHED" if os.path.exists(path) else "refused", path)
 logs = os.listdir("/var/lib/dagster/logs")
-print("REACHED" if {"ingestion", "analytics"} & set(logs) else "refused", "logs")
-""",
+print("REACHED" if {"OTHER", "broken"} & set(logs) else "refused", "logs")
+""".replace("OTHER", OTHER),
     )
     assert_refused(lines, 7)
 
@@ -146,15 +149,15 @@ def test_other_databases_and_roles_are_closed(deployment: Deployment, admin: Gra
         admin,
         POSTGRES
         + """
-attempt("lake_ingestion", "select 1")
-attempt("lake_analytics", "select 1")
+attempt("lake_OTHER", "select 1")
+attempt("lake_broken", "select 1")
 attempt("postgres", "select 1")
 attempt("template1", "select 1")
 attempt("dagster", "select 1", user="dagster")
 attempt("dagster", "select 1", user="dagster_owner")
 attempt("dagster", "select 1", user="postgres", password="postgres")
-attempt("lake_ingestion", "select 1", user="ingestion")
-""",
+attempt("lake_OTHER", "select 1", user="OTHER")
+""".replace("OTHER", OTHER),
     )
     assert_refused(lines, 8)
 
@@ -204,6 +207,7 @@ attempt("dagster", "insert into kvs (key, value) values ('ASSET_DAEMON_PAUSED', 
     assert_refused(lines, 8)
 
 
+@pytest.mark.needs("analytics")
 def test_a_reader_of_a_lake_cannot_write_it(deployment: Deployment, reference: str) -> None:
     source = (
         POSTGRES
@@ -259,7 +263,7 @@ os.unlink("/tmp/bomb")
 def test_a_lying_container_context_changes_nothing(deployment: Deployment, admin: GraphQL) -> None:
     run = admin.launch(
         "probe", "succeed",
-        tags={"docker/container_kwargs": '{"privileged": true}', "dagster/image": f"{deployment.name}/ingestion:local"},
+        tags={"docker/container_kwargs": '{"privileged": true}', "dagster/image": f"{deployment.name}/{OTHER}:local"},
     )  # fmt: skip
     admin.wait_for(run)
     for name in deployment.run_containers(run):

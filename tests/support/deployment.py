@@ -12,11 +12,13 @@ from typing import Any
 
 from testcontainers.compose import DockerCompose
 
+from tests.support import locations
 from tests.support.graphql import GraphQL
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "tests" / "artifacts"
-OVERLAYS = ("docker-compose.yml", "deploy/overlays/sample-source.yml", "tests/locations/overlay.yml")
+SAMPLE_SOURCE = "deploy/overlays/sample-source.yml"
+OVERLAYS = ("docker-compose.yml", *([SAMPLE_SOURCE] if (ROOT / SAMPLE_SOURCE).exists() else []))
 PASSWORD = "a-password-of-the-tests"
 
 
@@ -45,7 +47,7 @@ class Deployment:
         self._clients: dict[tuple[str, str], GraphQL] = {}
         self.address = f"http://127.0.0.1:{self.port}"
         self.settings = {
-            "COMPOSE_FILE": ":".join(overlays),
+            "COMPOSE_FILE": ":".join([*overlays, f".deployments/{name}/overlay.yml"]),
             "SECRETS_DIR": f"./.deployments/{name}/secrets",
             "GATEWAY_PORT": str(self.port),
             **settings,
@@ -57,6 +59,8 @@ class Deployment:
         own = cls(name)
         own.port = int((own.home / ".env").read_text().partition("\nGATEWAY_PORT=")[2].split()[0])
         own.address = f"http://127.0.0.1:{own.port}"
+        own.settings["GATEWAY_PORT"] = str(own.port)
+        own.write_settings()
         own.first_up = own.stack("up", check=False)
         return own
 
@@ -66,8 +70,9 @@ class Deployment:
         return cls(f"test-{uuid.uuid4().hex[:8]}", overlays, **settings)
 
     def write_settings(self) -> None:
-        """Makes .env as a user would: .env.example with some values changed."""
+        """Makes .env as a user would, .env.example with some values changed, and puts the tests' locations on top."""
         self.home.mkdir(parents=True, exist_ok=True)
+        locations.write(self.home)
         lines = []
         for line in (ROOT / ".env.example").read_text().splitlines():
             key = line.partition("=")[0]

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,4 +86,42 @@ def succeed() -> None:
     quick()
 
 
-defs = dg.Definitions(jobs=[attack, hang, exhaust_memory, crash, succeed])
+class LeakConfig(dg.Config):
+    """Whether the run fails with what it knows in its error, or waits to be looked at."""
+
+    fail: bool = False
+
+
+@dg.op
+def print_personal_data(context: dg.OpExecutionContext, config: LeakConfig) -> None:
+    """Prints what no log may hold, in every way there is. Put together here, so that no record of the run has it."""
+    email, phone, card = (
+        "@".join(["anna.smith", "example.com"]),
+        "+1 415" + " 555 2671",
+        " ".join(["4111", *["1111"] * 3]),
+    )
+    token, secret = "ghp_" + "a1B2c3D4" * 5, os.environ["POSTGRES_PASSWORD"]
+    everything = f"{email} | {phone} | {card} | {token} | password={secret[::-1]} | {secret}"
+    print("print", everything)
+    sys.stderr.write(f"stderr {everything}\n")
+    os.write(1, f"write {everything}\n".encode())
+    logging.getLogger("somebody").warning("logging %s", everything)
+    subprocess.run(["sh", "-c", 'echo "child $0"; echo "child $0" >&2', everything], check=True)
+    context.log.info(f"context {everything}")
+    for half in (email[:12], email[12:] + "\n"):
+        os.write(1, half.encode())
+        time.sleep(0.5)
+    if config.fail:
+        raise ValueError(f"error {everything}")
+    print("all is printed", flush=True)
+    while True:
+        time.sleep(1)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def leak() -> None:
+    """What careless code does with personal data and secrets."""
+    print_personal_data()
+
+
+defs = dg.Definitions(jobs=[attack, hang, exhaust_memory, crash, succeed, leak])
