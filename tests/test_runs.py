@@ -97,9 +97,11 @@ def test_a_mart_equals_the_same_query_over_the_packages_own_data(deployment: Dep
                 assert str(row[column]) == str(value), (mart, column, wanted)
 
 
-def test_a_run_is_a_copy_of_its_locations_sandbox(deployment: Deployment, marts: str) -> None:
-    (name,) = deployment.run_containers(marts)
-    assert name == f"{deployment.name}-analytics-run-{marts}"
+def test_a_run_is_a_copy_of_its_locations_sandbox(deployment: Deployment, admin: GraphQL, marts: str) -> None:
+    done = admin.launch("analytics", assets=["analytics/staging/stg_flights"])
+    admin.wait_for(done, "SUCCESS")
+    (name,) = deployment.run_containers(done)
+    assert name == f"{deployment.name}-analytics-run-{done}"
     run, server = deployment.inspect(name), deployment.inspect(deployment.container("analytics"))
 
     def mounts(record: dict[str, object]) -> list[tuple[str, str, bool]]:
