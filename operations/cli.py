@@ -1,20 +1,13 @@
 """The command line: verbs, options, and the one place where errors become a message and an exit code."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from operations import locks
-from operations.context import Context
+from operations.calls import Call, Json, context_of, end_with, locked
 from operations.deployment import PROD, Deployment
 from operations.errors import StackError
-from operations.execute import Shell
-from operations.locations import draft
 from operations.locations.scaffold import Wish
 from operations.report import Report
 from operations.verbs import audit as audit_verb
@@ -30,7 +23,6 @@ from operations.verbs import test as test_verb
 from operations.verbs import up as up_verb
 from operations.verbs import user as user_verb
 
-ROOT = Path(__file__).resolve().parents[1]
 app = typer.Typer(
     name="stack",
     help="One command for a Dagster deployment on Docker Compose.",
@@ -44,17 +36,6 @@ location_app = typer.Typer(help="Which code locations there are.", no_args_is_he
 app.add_typer(location_app, name="location")
 library_app = typer.Typer(help="Releases of the library that code locations share.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
-
-MAY_BE_FIRST = ("up", "check", "location new", "location remove", "library release")
-Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
-
-
-@dataclass
-class Call:
-    """The options that come before the verb."""
-
-    deployment: str = PROD
-    verbose: bool = False
 
 
 @app.callback()
@@ -70,8 +51,8 @@ def options(
 @app.command()
 def up(context: typer.Context) -> None:
     """Start everything, install what is missing, wait until it answers. Changes nothing when nothing changed."""
-    with _locked(context, "up") as stack:
-        _exit(up_verb.up(stack))
+    with locked(context, "up") as stack:
+        end_with(up_verb.up(stack))
 
 
 @app.command()
@@ -82,21 +63,21 @@ def down(
 ) -> None:
     """Stop and remove the containers, live runs included. The data stays unless told otherwise."""
     if delete_data and not yes:
-        _confirm(_context(context).deployment)
-    with _locked(context, "down", "with all data" if delete_data else "") as stack:
+        _confirm(context_of(context).deployment)
+    with locked(context, "down", "with all data" if delete_data else "") as stack:
         down_verb.down(stack, delete_data=delete_data)
 
 
 @app.command()
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Show services, code locations and runs."""
-    _exit(status_verb.status(_context(context), as_json=as_json))
+    end_with(status_verb.status(context_of(context), as_json=as_json))
 
 
 @app.command()
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Find what is wrong, why, and what to do."""
-    _exit(doctor_verb.doctor(_context(context), as_json=as_json))
+    end_with(doctor_verb.doctor(context_of(context), as_json=as_json))
 
 
 @app.command()
@@ -105,15 +86,15 @@ def check(
     fast: Annotated[bool, typer.Option("--fast", help="Files only: build and load nothing.")] = False,
 ) -> None:
     """Validate the whole description without starting it."""
-    with _locked(context, "check") as stack:
-        _exit(check_verb.check(stack, fast=fast))
+    with locked(context, "check") as stack:
+        end_with(check_verb.check(stack, fast=fast))
 
 
 @app.command()
 def lineage(context: typer.Context) -> None:
     """Write docs/lineage.md, the asset graph of the running deployment."""
-    with _locked(context, "lineage") as stack:
-        _exit(lineage_verb.write(stack))
+    with locked(context, "lineage") as stack:
+        end_with(lineage_verb.write(stack))
 
 
 @app.command()
@@ -124,7 +105,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Show who launched, changed and deployed."""
-    _exit(audit_verb.show(_context(context), since, user, as_json=as_json))
+    end_with(audit_verb.show(context_of(context), since, user, as_json=as_json))
 
 
 @app.command("test", context_settings={"allow_extra_args": True})
@@ -135,7 +116,7 @@ def run_tests(
     every: Annotated[bool, typer.Option("--all", help="Performance tests as well.")] = False,
 ) -> None:
     """Run every test: linters, unit suites, end to end. Arguments after -- go to pytest."""
-    _exit(test_verb.test(_context(context), fast=fast, only=only or [], every=every, extra=context.args))
+    end_with(test_verb.test(context_of(context), fast=fast, only=only or [], every=every, extra=context.args))
 
 
 @app.command()
@@ -145,7 +126,7 @@ def dev(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of the webserver, on this machine.")] = 3000,
 ) -> None:
     """Run code locations on this machine, without Docker, until Ctrl-C."""
-    _exit(dev_verb.dev(_context(context), locations or [], port))
+    end_with(dev_verb.dev(context_of(context), locations or [], port))
 
 
 @library_app.command("release")
@@ -156,8 +137,8 @@ def library_release(
     into: Annotated[list[str] | None, typer.Option("--into", help="Locations that take it, if it suits them.")] = None,
 ) -> None:
     """Build a version of platform_kit into libraries/index, once its tests pass."""
-    with _locked(context, "library release", version or bump or "") as stack:
-        _exit(library_verb.publish(stack, version, bump, into or []))
+    with locked(context, "library release", version or bump or "") as stack:
+        end_with(library_verb.publish(stack, version, bump, into or []))
 
 
 @user_app.command("add")
@@ -170,21 +151,21 @@ def user_add(
 ) -> None:
     """Add a user; without --password-stdin a password is made and shown once."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-    with _locked(context, f"user add {name}") as stack:
+    with locked(context, f"user add {name}") as stack:
         user_verb.add(stack, name, group or [], password, replace=replace)
 
 
 @user_app.command("remove")
 def user_remove(context: typer.Context, name: str) -> None:
     """Remove a user."""
-    with _locked(context, f"user remove {name}") as stack:
+    with locked(context, f"user remove {name}") as stack:
         user_verb.remove(stack, name)
 
 
 @user_app.command("list")
 def user_list(context: typer.Context) -> None:
     """List users, groups and roles."""
-    user_verb.show(_context(context))
+    user_verb.show(context_of(context))
 
 
 @location_app.command("new")
@@ -199,7 +180,7 @@ def location_new(
 ) -> None:
     """Add a code location: its folder, its block, and its name in every file that needs it."""
     wish = Wish(name, like, image, owner, tuple(filter(None, reads.split(","))), internet)
-    with _locked(context, "location new", name) as stack:
+    with locked(context, "location new", name) as stack:
         location_verb.new(stack, wish)
 
 
@@ -210,14 +191,14 @@ def location_remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a code location from every file that names it. Its data stays."""
-    with _locked(context, "location remove", name) as stack:
+    with locked(context, "location remove", name) as stack:
         location_verb.remove(stack, name, yes=yes)
 
 
 @location_app.command("list")
 def location_list(context: typer.Context) -> None:
     """List code locations: pattern, image, what they read, who edits them."""
-    location_verb.show(_context(context))
+    location_verb.show(context_of(context))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -245,25 +226,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _context(context: typer.Context) -> Context:
-    call: Call = context.find_object(Call) or Call()
-    report = Report(verbose=call.verbose)
-    return Context(Deployment(ROOT, call.deployment), Shell(ROOT, report.log), report)
-
-
-@contextmanager
-def _locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context]:
-    stack = _context(context)
-    if verb not in MAY_BE_FIRST:
-        # Before the lock: a mistyped name leaves no file behind.
-        stack.deployment.require_env()
-    with locks.hold(stack.deployment.state / "lock", f"./stack {verb}", why) as note:
-        if note:
-            stack.report.warn(note)
-        draft.finish(ROOT)
-        yield stack
-
-
 def _confirm(deployment: Deployment) -> None:
     if not sys.stdin.isatty():
         raise StackError(
@@ -274,8 +236,3 @@ def _confirm(deployment: Deployment) -> None:
     typed = input(f"This deletes the database, the lake and the secrets of {deployment.name}. Type its name to go on: ")
     if typed.strip() != deployment.name:
         raise StackError("not confirmed", f"{deployment.name}", "nothing was removed")
-
-
-def _exit(code: int) -> None:
-    if code:
-        raise typer.Exit(code)

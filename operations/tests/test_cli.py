@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from operations import cli, locks
+from operations import calls, cli, locks
 from operations.errors import StackError
 from operations.tests.fakes import Machine
 from operations.verbs import status, user
@@ -18,7 +18,7 @@ VERBS = ("up", "location", "down", "status", "doctor", "check", "test", "user")
 @pytest.fixture
 def checkout(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A checkout that the command line takes for its own, on a machine without Docker."""
-    monkeypatch.setattr(cli, "ROOT", machine.root)
+    monkeypatch.setattr(calls, "ROOT", machine.root)
     monkeypatch.setenv("PATH", str(machine.root / "empty"))
     return machine
 
@@ -32,7 +32,7 @@ def run(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         env=environment,
-        cwd=cli.ROOT,
+        cwd=calls.ROOT,
         timeout=60,
         check=False,
     )
@@ -47,7 +47,7 @@ def test_help_lists_every_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_page_in_the_docs(verb: str) -> None:
-    page = cli.ROOT / "docs" / "operations" / f"{verb}.md"
+    page = calls.ROOT / "docs" / "operations" / f"{verb}.md"
     assert f"./stack {verb}" in page.read_text()
 
 
@@ -74,7 +74,7 @@ def test_bad_input_ends_with_a_message_and_without_a_traceback(arguments: tuple[
     assert result.returncode not in (0, -9)
     assert result.stderr.strip() or result.stdout.strip()
     assert "Traceback" not in result.stderr + result.stdout
-    assert not (cli.ROOT / ".deployments" / "never-started").exists()
+    assert not (calls.ROOT / ".deployments" / "never-started").exists()
 
 
 def test_a_machine_without_docker_is_told_what_to_install(

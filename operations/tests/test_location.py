@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from operations import cli
+from operations import calls
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import Result
@@ -432,5 +432,5 @@ def test_every_pattern_of_the_help_exists() -> None:
 
 
 def test_the_verbs_may_come_before_the_first_up() -> None:
-    assert {"location new", "location remove"} <= set(cli.MAY_BE_FIRST)
+    assert {"location new", "location remove"} <= set(calls.MAY_BE_FIRST)
     assert plan.variable("flight_data") == "FLIGHT_DATA_TAG"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from operations import cli
+from operations import calls
 from operations.locations import scaffold
 from operations.locations.scaffold import Wish
 
@@ -18,13 +18,13 @@ NAMES = ["x", "sales", "z_name_of_thirty_one_characters"]
 
 def written(root: Path, like: str, name: str) -> Path:
     folder = root / "code_locations" / name
-    scaffold.write(folder, Wish(name, like, owner="some-team", reads=("a", "b")), cli.ROOT)
+    scaffold.write(folder, Wish(name, like, owner="some-team", reads=("a", "b")), calls.ROOT)
     return folder
 
 
 @pytest.mark.parametrize("like", TEMPLATES)
 def test_it_passes_the_linters_by_any_name(tmp_path: Path, like: str) -> None:
-    shutil.copy(cli.ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(calls.ROOT / "pyproject.toml", tmp_path)
     for name in NAMES:
         written(tmp_path, like, name)
     for command in (["check"], ["format", "--check", "--diff"]):
@@ -52,5 +52,5 @@ def test_it_has_all_that_a_location_has_and_no_placeholder_left(tmp_path: Path, 
 
 def test_a_dbt_location_attaches_the_lakes_that_it_may_read(tmp_path: Path) -> None:
     assert 'READS: tuple[str, ...] = ("a", "b")\n' in (written(tmp_path, "dbt", "s") / "src/s/project.py").read_text()
-    scaffold.write(tmp_path / "one", Wish("one", "dbt", reads=("a",)), cli.ROOT)
+    scaffold.write(tmp_path / "one", Wish("one", "dbt", reads=("a",)), calls.ROOT)
     assert 'READS: tuple[str, ...] = ("a",)\n' in (tmp_path / "one/src/one/project.py").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operations import cli
+from operations import calls
 
 # Answers what the script asks. "-m venv DIR" makes DIR/bin/python another copy; pip may be told to fail.
 PYTHON = """#!/bin/sh
@@ -29,7 +29,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "a checkout"
     root.mkdir()
-    shutil.copy(cli.ROOT / "stack", root / "stack")
+    shutil.copy(calls.ROOT / "stack", root / "stack")
     (root / "requirements.lock").write_text("typer==1\n")
     return root
 
