@@ -17,7 +17,7 @@ from operations.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 # Verbs that need no deployment that was started before.
-MAY_BE_FIRST = ("up", "check", "location new", "location remove", "library release")
+MAY_BE_FIRST = ("up", "check", "location new", "location remove", "location image", "library release")
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 

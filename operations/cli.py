@@ -195,6 +195,17 @@ def location_remove(
         location_verb.remove(stack, name, yes=yes)
 
 
+@location_app.command("image")
+def location_image(
+    context: typer.Context,
+    name: str,
+    image: Annotated[str, typer.Option("--image", help="REGISTRY/NAME@sha256:DIGEST.")],
+) -> None:
+    """Let a location that is built elsewhere run another image."""
+    with locked(context, "location image", name) as stack:
+        location_verb.take(stack, name, image)
+
+
 @location_app.command("list")
 def location_list(context: typer.Context) -> None:
     """List code locations: pattern, image, what they read, who edits them."""

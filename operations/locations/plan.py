@@ -9,7 +9,7 @@ from typing import Any
 from access import load_locations
 from operations.checking.settings import VARIABLE
 from operations.errors import StackError
-from operations.locations import settings_text
+from operations.locations import owners, settings_text
 from operations.locations.draft import Draft
 from operations.locations.scaffold import Wish
 from operations.locations.yaml_text import YamlText
@@ -18,7 +18,6 @@ COMPOSE, WORKSPACE, ACCESS, EXAMPLE = "docker-compose.yml", "workspace.yaml", "a
 OVERLAYS = "deploy/overlays"
 EXTERNAL_POSTGRES, PRIVATE_INDEX = f"{OVERLAYS}/external-postgres.yml", f"{OVERLAYS}/private-index.yml"
 STANDARDS = "code_locations/standards.yaml"
-OWNERS = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
 # The one location that keeps all others in order, where there is one.
 KEEPER = "platform"
 TAGS = "# Image tags of the code locations."
@@ -89,7 +88,7 @@ def add(draft: Draft, wish: Wish) -> None:
         for path in settings_files(draft.root):
             tags = [variable(other) for other in others]
             draft.write(path, settings_text.added(draft.read(path), f"{variable(name)}=local", tags, TAGS))
-    _owner(draft, wish, others)
+    _owner(draft, wish)
 
 
 def _block(wish: Wish) -> str:
@@ -105,6 +104,21 @@ def _block(wish: Wish) -> str:
         build="" if wish.image else BUILD.format(name=name),
         volumes=", ".join(f'"{mount}"' for mount in mounts),
     )
+
+
+def take(draft: Draft, name: str, image: str) -> str:
+    """Another image for a location that is built elsewhere; returns the one it had."""
+    compose = draft.yaml(COMPOSE)
+    before = str(compose.get("services", name, "image"))
+    if compose.get("services", name, "build") is not None:
+        raise StackError(
+            f"{name} is built in this repository",
+            "a location that was added with --like image",
+            f"./stack deploy {name} builds it and takes it into use",
+        )
+    compose.replace(("services", name, "image"), image)
+    compose.replace(("services", name, "environment", "DAGSTER_CURRENT_IMAGE"), image)
+    return before
 
 
 def _in_overlays(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
@@ -138,18 +152,11 @@ def settings_files(root: Path) -> list[str]:
     return [EXAMPLE, *(str(path.relative_to(root)) for path in own)]
 
 
-def _owner(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
-    """A line in CODEOWNERS, with the organisation that the lines of the others name."""
-    for file in OWNERS:
-        if wish.image or not (draft.root / file).is_file():
-            continue
-        lines = draft.read(file).splitlines()
-        known = {f"/code_locations/{other}/" for other in others}
-        places = [index for index, line in enumerate(lines) if line.split()[:1] and line.split()[0] in known]
-        organisation = re.match(r"@[^/]+/", lines[places[-1]].split()[-1]) if places else None
-        at = places[-1] + 1 if places else len(lines)
-        lines.insert(at, f"/code_locations/{wish.name}/ {organisation[0] if organisation else '@'}{wish.team}")
-        draft.write(file, "\n".join(lines) + "\n")
+def _owner(draft: Draft, wish: Wish) -> None:
+    """A line in CODEOWNERS; a location built elsewhere has no folder to own."""
+    for file in owners.FILES:
+        if not wish.image and (draft.root / file).is_file():
+            draft.write(file, owners.added(draft.read(file), wish.name, wish.team))
 
 
 def remove(draft: Draft, name: str) -> Removal:
@@ -168,10 +175,9 @@ def remove(draft: Draft, name: str) -> Removal:
     unused = before - _variables(draft, overlays)
     for path in settings_files(draft.root):
         draft.write(path, settings_text.without(_without_overlays(draft.read(path), overlays), unused))
-    for file in OWNERS:
+    for file in owners.FILES:
         if (draft.root / file).is_file():
-            lines = draft.read(file).splitlines(keepends=True)
-            draft.write(file, "".join(line for line in lines if line.split()[:1] != [f"/code_locations/{name}/"]))
+            draft.write(file, owners.without(draft.read(file), name))
     folder = f"code_locations/{name}"
     gone = [*overlays, *([folder] if (draft.root / folder).is_dir() else [])]
     for path in gone:

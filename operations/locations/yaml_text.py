@@ -88,6 +88,20 @@ class YamlText:
             text = _without(self.text, self._node(path, what), index)
             self._accept(text, self._read(text, what) == expected, what)
 
+    def replace(self, path: Path, value: str) -> None:
+        """Another text for a value that is a text."""
+        what = f"{'.'.join(map(str, path))}: {value}"
+        node = yaml.compose(self.text, Loader=_Loader)
+        for part in path:
+            node = _child(node, part)
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._by_hand(what)
+        quote = node.style if node.style in ("'", '"') else ""
+        text = f"{self.text[: node.start_mark.index]}{quote}{value}{quote}{self.text[node.end_mark.index :]}"
+        expected = _apart(self.data)
+        _at(expected, path[:-1])[path[-1]] = value
+        self._accept(text, self._read(text, what) == expected, what)
+
     def _read(self, text: str, what: str) -> Any:
         try:
             return _apart(yaml.load(text, Loader=_Loader))  # noqa: S506  a SafeLoader

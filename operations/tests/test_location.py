@@ -218,7 +218,7 @@ def test_a_location_that_keeps_others_gets_the_new_ones_lake_and_logs(machine: M
         '"logs-sales:', '"logs-platform:'
     )
     (root / "docker-compose.yml").write_text(text.replace("sales", "platform"))
-    for file in ("workspace.yaml", "access.yaml", ".env.example", ".deployments/beside/.env"):
+    for file in ("workspace.yaml", "access.yaml", ".env.example", ".deployments/beside/.env", ".github/CODEOWNERS"):
         (root / file).write_text((root / file).read_text().replace("sales", "platform").replace("SALES", "PLATFORM"))
     shutil.rmtree(root / "deploy")
     (root / "code_locations/sales").rename(root / "code_locations/platform")
@@ -291,6 +291,43 @@ def test_a_location_built_elsewhere_has_a_block_and_no_folder(machine: Machine, 
     assert not (root / "code_locations/elsewhere").exists()
     assert "ELSEWHERE" not in (root / ".env.example").read_text()
     assert "is not on this machine" in machine.err.getvalue()
+
+
+NEWER = DIGEST.replace("a" * 64, "b" * 64)
+
+
+def test_another_image_of_a_location_built_elsewhere_changes_its_two_lines_alone(machine: Machine, root: Path) -> None:
+    added(machine, "elsewhere", like="image", image=DIGEST)
+    before = everything(root)
+    location.take(machine.context(), "elsewhere", NEWER)
+    after = everything(root)
+    assert before["docker-compose.yml"].count(DIGEST) == 2
+    assert after == {**before, "docker-compose.yml": before["docker-compose.yml"].replace(DIGEST, NEWER)}
+    location.take(machine.context(), "elsewhere", NEWER)
+    assert everything(root) == after
+    assert "runs this image already" in machine.out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "said"),
+    [
+        ("nobody", NEWER, "there is no location nobody"),
+        ("sales", NEWER, "sales is built in this repository"),
+        ("elsewhere", "a b", "'a b' is no reference of an image"),
+        ("elsewhere", "registry.example/team/elsewhere:newest", "names no digest"),
+        ("elsewhere", DIGEST + "\n    privileged: true", "is no reference of an image"),
+        ("elsewhere", "${HOME}@sha256:" + "a" * 64, "is no reference of an image"),
+    ],
+)
+def test_an_image_that_cannot_be_taken_changes_nothing(
+    machine: Machine, root: Path, name: str, image: str, said: str
+) -> None:
+    added(machine, "elsewhere", like="image", image=DIGEST)
+    before = everything(root)
+    with pytest.raises(StackError) as error:
+        location.take(machine.context(), name, image)
+    assert said in error.value.found
+    assert everything(root) == before
 
 
 @pytest.mark.parametrize(

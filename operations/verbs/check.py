@@ -8,7 +8,7 @@ from operations.context import Context
 from operations.deployment import Deployment
 from operations.errors import StackError
 from operations.locations import image as image_contract
-from operations.locations import scaffold
+from operations.locations import owners, scaffold
 
 
 def check(context: Context, *, fast: bool) -> int:
@@ -70,9 +70,10 @@ def _documents(context: Context) -> tuple[list[str], Access | None, list[Problem
     except AccessError as error:
         return [], None, [_problem(error)]
     try:
-        return locations, load(root / "access.yaml", locations), []
+        access = load(root / "access.yaml", locations)
     except AccessError as error:
         return locations, None, [_problem(error)]
+    return locations, access, owners.check(root, locations, access)
 
 
 def _problem(error: AccessError) -> Problem:

@@ -48,6 +48,30 @@ def new(context: Context, wish: Wish) -> None:
     _tell_new(context, wish)
 
 
+def take(context: Context, name: str, reference: str) -> None:
+    """Another image for a location that is built elsewhere: what its repository's CI asks for."""
+    root = context.deployment.root
+    _require_reference(reference)
+    if "@" not in reference:
+        raise StackError(
+            f"{reference} names no digest",
+            "REGISTRY/NAME@sha256:DIGEST: what is reviewed is then what runs",
+            "give the digest that the push printed",
+        )
+    with drafting(root) as draft:
+        _require_location(root, name)
+        before = plan.take(draft, name, reference)
+        if before == reference:
+            context.report.say(f"{name} runs this image already.")
+            return
+        draft.lay_out()
+        _check(context, replace(context.deployment, root=draft.tree), f"the repository with another image of {name}")
+        _check_image(context, Wish(name, "image", reference))
+        draft.carry_over()
+    context.report.say(f"{name}: {reference} (before: {before})")
+    context.report.say(f"  {context.deployment.stack} up    starts it; other locations and their runs go on")
+
+
 def _require_sense(wish: Wish) -> None:
     """What can be said of the call itself, without looking anywhere."""
     try:
@@ -68,12 +92,15 @@ def _require_sense(wish: Wish) -> None:
             "both or neither: a location built elsewhere is its image's reference",
             f"./stack location new {wish.name} --like image --image REGISTRY/NAME@sha256:DIGEST",
         )
-    if wish.image and not REFERENCE.fullmatch(wish.image):
-        raise StackError(
-            f"{wish.image!r} is no reference of an image", "REGISTRY/NAME@sha256:DIGEST", "correct --image"
-        )
+    if wish.image:
+        _require_reference(wish.image)
     if not GROUP.fullmatch(wish.team):
         raise StackError(f"{wish.team!r} is no name for a group", "letters, digits, - and _", "correct --owner")
+
+
+def _require_reference(reference: str) -> None:
+    if not REFERENCE.fullmatch(reference):
+        raise StackError(f"{reference!r} is no reference of an image", "REGISTRY/NAME@sha256:DIGEST", "correct --image")
 
 
 def _require_known(root: Path, wanted: tuple[str, ...]) -> None:
@@ -151,9 +178,7 @@ def remove(context: Context, name: str, *, yes: bool) -> None:
 
 
 def _require_removable(draft: Draft, name: str) -> None:
-    known = plan.names(draft.root)
-    if name not in known:
-        raise StackError(f"there is no location {name}", f"one of {', '.join(known)}", "./stack location list")
+    known = _require_location(draft.root, name)
     if known == [name]:
         raise StackError(f"{name} is the only location", "at least one", "add yours first: ./stack location new NAME")
     if readers := plan.readers(draft, name):
@@ -163,6 +188,13 @@ def _require_removable(draft: Draft, name: str) -> None:
             f"remove {' and '.join(readers)} first, or take {name} from what they read: `reads` in access.yaml, and"
             f" the mount of lake-{name} in docker-compose.yml",
         )
+
+
+def _require_location(root: Path, name: str) -> list[str]:
+    known = plan.names(root)
+    if name not in known:
+        raise StackError(f"there is no location {name}", f"one of {', '.join(known)}", "./stack location list")
+    return known
 
 
 def _confirm(name: str, what: list[str]) -> None:
