@@ -43,7 +43,7 @@ def serve(settings: Settings) -> None:
         # What the command dagster-webserver does: statements time out, connections are renewed.
         instance.optimize_for_webserver(statement_timeout=15000, pool_recycle=3600, max_overflow=20)
         with ProcessContext(instance, WorkspaceFileTarget([str(settings.workspace_file)]), access) as process:
-            app = create_app(process, access, settings.gateway_token, audit)
+            app = create_app(process, access, settings.gateway_token, audit, banner_text=settings.banner)
             daemon_watch.start(instance)
             logger.info("serving on http://%s:%d", *listener.getsockname())
             http_server(app).run(sockets=[listener])

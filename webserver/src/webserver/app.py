@@ -12,10 +12,10 @@ from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse,
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
-from webserver import touched
+from webserver import banner, touched
 from webserver.audit import AuditLog
 from webserver.context import ProcessContext, RequestContext
 from webserver.gate import App, Gate
@@ -46,8 +46,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
     """Dagster's webserver with our checks at each of its endpoints."""
 
-    def __init__(self, process: ProcessContext, audit: AuditLog) -> None:
+    def __init__(self, process: ProcessContext, audit: AuditLog, banner_text: str = "") -> None:
         self._audit = audit
+        self._banner = banner_text
         super().__init__(process, live_data_poll_rate=2000)
 
     def build_graphql_schema(self) -> Schema:
@@ -67,6 +68,13 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
     def build_middleware(self) -> list[Middleware]:
         """Without Dagster's own, which tells every client how often which function was called."""
         return []
+
+    def index_html_endpoint(self, request: Request) -> Response:
+        """Dagster's page, which says at its top when this is not production."""
+        page: HTMLResponse = super().index_html_endpoint(request)
+        text = banner.add(bytes(page.body).decode(), self._banner)
+        headers = {name: value for name, value in page.headers.items() if name != "content-length"}
+        return HTMLResponse(text, headers=headers)
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
         """One query or mutation; no lists of them, and by GET queries only."""
@@ -212,9 +220,11 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         return self._process_context.create_request_context(conn)
 
 
-def create_app(process: ProcessContext, access: AccessFile, token: str, audit: AuditLog) -> App:
+def create_app(
+    process: ProcessContext, access: AccessFile, token: str, audit: AuditLog, *, banner_text: str = ""
+) -> App:
     """The application to serve."""
-    application: App = Webserver(process, audit).create_asgi_app()
+    application: App = Webserver(process, audit, banner_text).create_asgi_app()
     return Gate(application, access, token)
 
 

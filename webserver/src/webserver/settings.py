@@ -20,6 +20,8 @@ class Settings:
     workspace_file: Path = Path("/opt/dagster/workspace.yaml")
     access_file: Path = Path("/opt/dagster/access.yaml")
     audit_log: Path = Path("/var/lib/dagster/audit/audit.jsonl")
+    # What every page says at its top; nothing in production.
+    banner: str = ""
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -41,4 +43,11 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         workspace_file=Path(given.get("WORKSPACE_FILE", Settings.workspace_file)),
         access_file=Path(given.get("ACCESS_FILE", Settings.access_file)),
         audit_log=Path(given.get("AUDIT_LOG", Settings.audit_log)),
+        banner=_banner(given),
     )
+
+
+def _banner(given: Mapping[str, str]) -> str:
+    """BANNER, or, where nobody wrote one, the name of a deployment that is not production."""
+    name = given.get("DEPLOYMENT", "")
+    return given.get("BANNER", "" if name in ("", "prod") else name)

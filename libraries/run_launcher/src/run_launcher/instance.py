@@ -1,11 +1,12 @@
 """The deployment's instance: Dagster's own, but what it tells others of itself is trimmed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 
+from run_launcher import automation
 from run_launcher.references import location_reference
 
 
@@ -25,3 +26,8 @@ class DeploymentInstance(DagsterInstance):
     def get_ref(self) -> InstanceRef:
         """How another process opens this instance. In webserver and daemon that process is always a location's."""
         return location_reference(super().get_ref())
+
+    def get_required_daemon_types(self) -> Sequence[str]:
+        """Which daemons run, and must be well: the daemon, its health, the UI and the alerts all ask here."""
+        required = super().get_required_daemon_types()
+        return automation.without_launching(required) if automation.is_off() else required
