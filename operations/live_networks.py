@@ -29,11 +29,8 @@ def keep_postgres(context: Context) -> Path | None:
     made_with = _made_with(context, container)
     if made_with == wanted or not {_full(context, name) for name in made_with} <= container.networks:
         return None
-    file = context.deployment.state / "postgres-as-it-was-made.yml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(as_made(made_with, {name: _full(context, name) for name in made_with - wanted}), encoding="utf-8")
-    printed = context.executor.run(docker.config_hash(context.deployment, POSTGRES, file), check=False).stdout.split()
-    if printed[-1:] != [container.labels.get(docker.HASH_LABEL)]:
+    file, same = _shown_as_made(context, container, made_with, wanted)
+    if not same:
         context.report.warn("postgres is replaced, for more of its description has changed than networks")
         return None
     missing = [name for name in sorted(wanted) if _full(context, name) not in container.networks]
@@ -46,6 +43,25 @@ def keep_postgres(context: Context) -> Path | None:
         context.executor.run(docker.create(context.deployment, new, file), timeout=120)
     _connect(context, container, missing)
     return file
+
+
+def is_as_made(context: Context) -> bool:
+    """Whether Postgres differs from its description in networks alone, and is on all that it should be on."""
+    container, wanted = _postgres(context), _wanted(context)
+    if container is None or not {_full(context, name) for name in wanted} <= container.networks:
+        return False
+    return _shown_as_made(context, container, _made_with(context, container), wanted)[1]
+
+
+def _shown_as_made(
+    context: Context, container: docker.Container, made_with: set[str], wanted: set[str]
+) -> tuple[Path, bool]:
+    """A file that shows Compose Postgres as it was made, and whether nothing else of its description differs."""
+    file = context.deployment.state / "postgres-as-it-was-made.yml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(as_made(made_with, {name: _full(context, name) for name in made_with - wanted}), encoding="utf-8")
+    printed = context.executor.run(docker.config_hash(context.deployment, POSTGRES, file), check=False).stdout.split()
+    return file, printed[-1:] == [container.labels.get(docker.HASH_LABEL)]
 
 
 def _on(context: Context, networks: Iterable[str]) -> list[str]:

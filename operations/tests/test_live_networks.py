@@ -168,3 +168,20 @@ def test_a_stranger_with_our_label_is_not_ended(machine: Machine) -> None:
     tell(machine, "sales", others=[by_hand])
     live_networks.settle(machine.context())
     assert effects(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("on", "printed", "as_made"),
+    [
+        (("database", "sales", "demo"), f"postgres {HASH}\n", True),
+        (("database", "sales"), f"postgres {HASH}\n", False),
+        (("database", "sales", "demo"), "postgres other\n", False),
+    ],
+)
+def test_whether_networks_are_all_that_differs_is_told_without_an_effect(
+    machine: Machine, on: tuple[str, ...], printed: str, as_made: bool
+) -> None:
+    tell(machine, "sales", "demo", running=("sales", "demo"), postgres_on=on)
+    hashes(machine, printed)
+    assert live_networks.is_as_made(machine.context()) is as_made
+    assert effects(machine) == []
