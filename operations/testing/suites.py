@@ -53,6 +53,11 @@ def linters(root: Path) -> list[Suite]:
         suites.append(Suite("shellcheck", "lint", ("shellcheck", *scripts), SHARED))
     if dockerfiles:
         suites.append(Suite("hadolint", "lint", ("hadolint", *dockerfiles), SHARED))
+    workflows = [str(path.relative_to(root)) for path in files(root) if path.parts[-3:-1] == (".github", "workflows")]
+    if workflows:
+        # Offline: what it could ask a forge about differs from day to day, and a test may not.
+        rules = ("--offline", "--persona", "pedantic", "--strict-collection", "--no-progress", "--quiet")
+        suites.append(Suite("zizmor", "lint", ("zizmor", *rules, *workflows), SHARED))
     return suites
 
 
@@ -110,8 +115,8 @@ def files(root: Path) -> Iterator[Path]:
 
 
 def _is_state(name: str) -> bool:
-    # .ci is the one hidden folder that is part of the project.
-    return name.startswith(".") and name != ".ci"
+    # These hidden folders are part of the project.
+    return name.startswith(".") and name not in (".ci", ".github")
 
 
 def _hidden(path: Path, root: Path) -> bool:

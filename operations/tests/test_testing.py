@@ -44,6 +44,7 @@ def checkout(machine: Machine) -> Machine:
     touch(machine.root, "stack", ".ci/run", text="#!/bin/sh\n")
     touch(machine.root, "gateway/bin/health", text="#!/usr/bin/env bash\n")
     touch(machine.root, "deploy/program", text="#!/usr/bin/env python3\n")
+    touch(machine.root, ".github/workflows/pull-request.yml", "deploy/forge/example/.github/workflows/location.yml")
     touch(machine.root, ".venv/bin/activate", text="#!/bin/sh\n")
     return machine
 
@@ -55,7 +56,7 @@ def named(checkout: Machine, **options: object) -> list[str]:
 
 def test_suites_are_found_by_folder_so_that_none_is_forgotten(checkout: Machine) -> None:
     assert named(checkout) == [
-        *("ruff check", "ruff format", "mypy", "shellcheck", "hadolint"),
+        *("ruff check", "ruff format", "mypy", "shellcheck", "hadolint", "zizmor"),
         *("code_locations/ingestion", "deploy/sample_source", "libraries/access", "operations", "webserver"),
         "end-to-end",
     ]
@@ -88,6 +89,15 @@ def test_a_location_runs_in_its_own_lock_with_its_own_source_alone(checkout: Mac
 def test_shell_scripts_are_known_by_their_first_line(checkout: Machine) -> None:
     found = [str(path.relative_to(checkout.root)) for path in suites.shell_scripts(checkout.root)]
     assert sorted(found) == [".ci/run", "gateway/bin/health", "stack"]
+
+
+def test_workflows_are_linted_wherever_they_are(checkout: Machine) -> None:
+    (found,) = [suite for suite in suites.linters(checkout.root) if suite.name == "zizmor"]
+    assert "--offline" in found.args
+    assert found.args[-2:] == (
+        ".github/workflows/pull-request.yml",
+        "deploy/forge/example/.github/workflows/location.yml",
+    )
 
 
 def test_an_environment_is_made_once_and_again_when_its_lock_changes(checkout: Machine) -> None:
