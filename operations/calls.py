@@ -13,6 +13,7 @@ from operations.context import Context
 from operations.deployment import PROD, Deployment
 from operations.execute import Shell
 from operations.locations import draft
+from operations.releases import journal
 from operations.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +48,7 @@ def locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context
         if note:
             stack.report.warn(note)
         draft.finish(ROOT)
+        journal.finish(stack, verb)
         yield stack
 
 

@@ -32,6 +32,15 @@ def compose(deployment: Deployment, *args: str, last_file: Path | None = None) -
     ]
 
 
+def compose_of(deployment: Deployment, root: Path, files: Iterable[Path], *args: str) -> list[str]:
+    """A docker compose command with this deployment's settings on the files of another tree."""
+    return [
+        *("docker", "compose", "--project-directory", str(root), "--env-file", str(deployment.env_in_force)),
+        *("--project-name", deployment.name, *(part for path in files for part in ("--file", str(path)))),
+        *args,
+    ]
+
+
 def config(deployment: Deployment) -> list[str]:
     """Everything resolved: overlays merged, variables filled in."""
     return compose(deployment, "config", "--format", "json")
@@ -75,14 +84,35 @@ def execute(deployment: Deployment, service: str, *command: str) -> list[str]:
     return compose(deployment, "exec", "--no-TTY", service, *command)
 
 
+def one_off(deployment: Deployment, service: str, *command: str) -> list[str]:
+    """A command in a container of its own with all that a service has, which is removed at its end."""
+    return compose(deployment, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull", service, *command)
+
+
+def swap(deployment: Deployment, service: str, last_file: Path | None = None) -> list[str]:
+    """Replace one container by what the files say, and touch no other: without --no-deps dependents start anew."""
+    args = ("up", "--detach", "--no-deps", "--no-build", service)
+    return compose(deployment, "--progress", "plain", *args, last_file=last_file)
+
+
 def containers_of(project: str) -> list[str]:
     """Ids of all containers of a project, runs and stopped ones included."""
     return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"]
 
 
+def remove(container: str) -> list[str]:
+    """Remove a container, running or not."""
+    return ["docker", "rm", "--force", "--volumes", container]
+
+
 def inspect(ids: Iterable[str]) -> list[str]:
     """Everything about some containers."""
     return ["docker", "inspect", "--type", "container", *ids]
+
+
+def image_id(image: str) -> list[str]:
+    """The id of an image; fails where it is not on this machine."""
+    return ["docker", "image", "inspect", "--format", "{{.Id}}", image]
 
 
 def parse_version(text: str) -> Version | None:

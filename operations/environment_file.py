@@ -85,6 +85,20 @@ def append_new(path: Path, example: Path) -> list[str]:
     return [setting.key for setting in missing]
 
 
+def set_value(path: Path, key: str, value: str) -> None:
+    """Change one setting, or append it; everything else stays as it is. A reader sees the old file or the new one."""
+    text = _text(path)
+    present = parse(text, str(path))
+    lines = text.splitlines()
+    if key in present:
+        if present[key].value == value:
+            return
+        lines[present[key].line - 1] = f"{key}={value}"
+    else:
+        lines.append(f"{key}={value}")
+    _replace(path, "\n".join(lines) + "\n", path.stat().st_mode & 0o777)
+
+
 def _setting(line: str, number: int, comment: tuple[str, ...], file: str) -> Setting:
     key, equals, value = line.removeprefix("export ").partition("=")
     key = key.strip()
@@ -121,6 +135,9 @@ def _replace(path: Path, text: str, mode: int) -> None:
             file.flush()
             os.fsync(handle)
         os.chmod(name, mode)
+        if os.geteuid() == 0 and path.exists():
+            # Who became root for one command is still to read the file afterwards.
+            os.chown(name, path.stat().st_uid, path.stat().st_gid)
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

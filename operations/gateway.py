@@ -137,6 +137,10 @@ class Gateway:
             if not node["isAutoCreatedStub"] and FOUND not in {tag["key"] for tag in node["tags"]}
         ]
 
+    def ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The data of an answer to any query. Raises `UnreachableError`."""
+        return self._ask(query, variables)
+
     def _ask(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         body = json.dumps({"query": query, "variables": variables or {}})
         try:

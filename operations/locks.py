@@ -45,7 +45,7 @@ def hold(path: Path, verb: str, why: str = "") -> Iterator[str | None]:
         finally:
             audit.record(
                 path.with_name("audit.jsonl"),
-                audit.Entry(audit.now(), _person(), socket.gethostname(), verb, why, result),
+                audit.Entry(audit.now(), person(), socket.gethostname(), verb, why, result),
             )
             os.truncate(path, 0)
 
@@ -69,7 +69,8 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _person() -> str:
+def person() -> str:
+    """Who is at work, for what is written down."""
     # Who became root is who did it.
     return os.environ.get("SUDO_USER") or _user()
 

@@ -115,3 +115,22 @@ USER 10001:10001
 EXPOSE 4000
 # Lazily: a location that does not import stays up and tells webserver and daemon why, instead of restarting for ever.
 CMD ["sh", "-c", "exec dagster api grpc --lazy-load-user-code -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION_PACKAGE}.definitions"]
+
+# What a location's tests need on top, the same for all: its lock file alone decides whether it is installed again.
+FROM installer AS test-tools
+ARG UV_SYSTEM_CERTS=1
+ARG UV_LINK_MODE=copy
+ARG UV_HTTP_TIMEOUT=180
+ARG PACKAGE_INDEX=
+COPY tests/tools.lock /build/tools.lock
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv pip install --quiet --python /usr/bin/python3 --target /opt/test-tools --require-hashes --no-deps \
+        ${PACKAGE_INDEX:+--default-index "$PACKAGE_INDEX"} --requirement /build/tools.lock
+
+# The location's image, unchanged, with those behind its own packages: what its lock pins comes first, as in the image that
+# is deployed. ./stack deploy runs the location's tests in it, and never deploys it.
+FROM location AS tests
+COPY --from=test-tools /opt/test-tools /opt/test-tools
+USER 0:0
+RUN echo /opt/test-tools > "$(python -c 'import site; print(site.getsitepackages()[0])')/test-tools.pth"
+USER 10001:10001

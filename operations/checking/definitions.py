@@ -10,6 +10,7 @@ from operations.checking import assets
 from operations.checking.problems import Problem
 from operations.checking.topology import package_of
 from operations.context import Context
+from operations.releases import standing
 
 INSIDE = Path(__file__).with_name("inside")
 # No network and no data: loading definitions must need neither, or a location starts only on good days.
@@ -23,10 +24,12 @@ def check(context: Context, locations: Iterable[str]) -> tuple[list[Problem], li
     """Build what changed, then load everything; the problems, and the assets of all locations that load."""
     problems, found = [], []
     with context.report.step("Build images") as step:
-        built = context.executor.stream(docker.build(context.deployment), step.update, check=False)
+        # What a location has released stays as it is: the checkout is looked at.
+        local = standing.as_local(context.config["services"])
+        built = context.executor.stream(docker.build(context.deployment), step.update, env=local, check=False)
         if not built.ok:
             return [Problem("docker-compose.yml", None, f"the images do not build:\n{built.last_words}")], []
-    services = context.config["services"]
+    services = standing.checkout(context.config["services"])
     daemon = services.get("daemon")
     if daemon:
         with context.report.step("Load dagster.yaml"):
@@ -62,18 +65,18 @@ def graph(name: str, spec: dict[str, Any]) -> list[str]:
     """Load a location's definitions in its image, with its settings and without its secrets."""
     settings = {**(spec.get("environment") or {}), "DAGSTER_HOME": "", "CODE_LOCATION_PACKAGE": package_of(name, spec)}
     # Not by the image's entry point: it redacts what is printed, and an owner may be an e-mail address.
-    run = ["docker", "run", "--interactive", "--entrypoint", "env", *SANDBOX, *_files(spec), *_settings(settings)]
+    run = ["docker", "run", "--interactive", "--entrypoint", "env", *SANDBOX, *files(spec), *environment(settings)]
     return [*run, spec["image"], "python", "-"]
 
 
 def instance_check(spec: dict[str, Any]) -> list[str]:
     """Check dagster.yaml with the very classes that it names."""
     # dagster.yaml names the password; that it is the right one is doctor's question.
-    settings = _settings({**(spec.get("environment") or {}), "POSTGRES_PASSWORD": "none"})
-    return ["docker", "run", "--interactive", *SANDBOX, *_files(spec), *settings, spec["image"], "python", "-"]
+    settings = environment({**(spec.get("environment") or {}), "POSTGRES_PASSWORD": "none"})
+    return ["docker", "run", "--interactive", *SANDBOX, *files(spec), *settings, spec["image"], "python", "-"]
 
 
-def _files(spec: dict[str, Any]) -> list[str]:
+def files(spec: dict[str, Any]) -> list[str]:
     """Files of the repository that a service mounts, such as workspace.yaml; volumes with data are none."""
     return [
         part
@@ -83,8 +86,9 @@ def _files(spec: dict[str, Any]) -> list[str]:
     ]
 
 
-def _settings(environment: dict[str, Any]) -> list[str]:
-    return [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+def environment(values: dict[str, Any]) -> list[str]:
+    """Settings for docker run."""
+    return [part for key, value in values.items() for part in ("--env", f"{key}={value}")]
 
 
 def _reason(output: str) -> str:

@@ -5,6 +5,7 @@ import shutil
 from operations import docker, preflight
 from operations.context import Context
 from operations.errors import StackError
+from operations.releases import standing
 
 
 def down(context: Context, *, delete_data: bool) -> None:
@@ -20,6 +21,7 @@ def down(context: Context, *, delete_data: bool) -> None:
     if not delete_data:
         context.report.say(f"The data stays; {deployment.stack} up brings everything back.")
         return
+    standing.forget(context)
     _remove_files(context)
     context.report.say(f"Nothing of {deployment.name} is left.")
 

@@ -8,7 +8,9 @@ from rich.table import Table
 
 from operations import docker, gateway, preflight
 from operations.context import Context
+from operations.deployment import Deployment
 from operations.errors import StackError
+from operations.releases import tags
 
 STYLES = {"healthy": "green", "running": "green", "done": "green", "starting": "yellow"}
 
@@ -26,7 +28,8 @@ class Service:
 
 def status(context: Context, *, as_json: bool) -> int:
     """Show the deployment; 1 when something that should run does not."""
-    context.deployment.require_env()
+    deployment = context.deployment
+    deployment.require_env()
     preflight.server_version(context)
     containers = context.containers()
     services = services_of(context, containers)
@@ -47,7 +50,7 @@ def status(context: Context, *, as_json: bool) -> int:
             "address": address,
             "well": well,
             "services": [vars(service) for service in services],
-            "locations": [vars(location) for location in locations],
+            "locations": [{**vars(place), "release": tags.in_force(deployment, place.name)} for place in locations],
             "runs": {"queued": counts[0], "started": counts[1]} if counts else None,
             "run_containers": running_runs,
             "problem": problem,
@@ -58,7 +61,7 @@ def status(context: Context, *, as_json: bool) -> int:
     if problem:
         context.report.warn(f"GraphQL does not answer: {problem}")
     else:
-        context.report.show(_locations_table(locations))
+        context.report.show(_locations_table(deployment, locations))
     if counts:
         context.report.say(f"Runs: {counts[0]} queued, {counts[1]} started, {len(running_runs)} containers")
     context.report.say(f"Address: {address}")
@@ -113,14 +116,14 @@ def _services_table(services: list[Service]) -> Table:
     return table
 
 
-def _locations_table(locations: list[gateway.Location]) -> Table:
+def _locations_table(deployment: Deployment, locations: list[gateway.Location]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("LOCATION", "STATE", "ERROR"):
+    for column in ("LOCATION", "STATE", "RELEASE", "ERROR"):
         table.add_column(column)
     for location in locations:
         state = "loading" if location.loading else "error" if location.error else "loaded"
         style = {"loaded": "green", "loading": "yellow"}.get(state, "red")
         # A traceback has brackets of its own, which a table would read as markup, or fail on.
         last = escape((location.error.splitlines() or [""])[-1][:120])
-        table.add_row(location.name, f"[{style}]{state}[/{style}]", last)
+        table.add_row(location.name, f"[{style}]{state}[/{style}]", tags.in_force(deployment, location.name), last)
     return table

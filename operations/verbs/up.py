@@ -1,12 +1,11 @@
 """up: from a bare machine to a deployment that answers. Checks first; what exists already stays as it is."""
 
-import re
-
 from operations import base_image, docker, gateway, live_networks, preflight, prepare, waiting
+from operations.build_progress import BuildProgress
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import CommandError
-from operations.report import Step
+from operations.releases import standing
 
 START_SECONDS = 600
 LOAD_SECONDS = 180
@@ -33,9 +32,12 @@ def up(context: Context) -> int:
 
 
 def _build(context: Context) -> None:
+    standing.provide(context)
     with context.report.step("Build images") as step:
+        # What a release is called never gets another content.
+        services = standing.to_build(context.config["services"])
         progress = BuildProgress(step)
-        result = context.executor.stream(docker.build(context.deployment), progress.line, check=False)
+        result = context.executor.stream(docker.build(context.deployment, services), progress.line, check=False)
         if not result.ok:
             raise StackError(
                 f"the build failed: {progress.failure(result.last_words)}",
@@ -43,33 +45,6 @@ def _build(context: Context) -> None:
                 "correct what it complains about and repeat; --verbose shows the whole output",
             )
         step.done(f"{progress.built} steps run, {progress.cached} unchanged")
-
-
-class BuildProgress:
-    """Follows BuildKit's plain output: which step is under way, how many were run, what the failing one said."""
-
-    STEP = re.compile(r"#(\d+) \[([^\]]+)\] (.*)")
-    WORD = re.compile(r"#(\d+) (CACHED|DONE|ERROR)\b")
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self._titles: dict[str, str] = {}
-        self._tail: list[str] = []
-        self.built = self.cached = 0
-
-    def line(self, line: str) -> None:
-        """One line of output."""
-        self._tail = [*self._tail[-39:], line]
-        if match := self.STEP.match(line):
-            self._titles[match[1]] = f"[{match[2]}] {match[3]}"
-            self._step.update(self._titles[match[1]])
-        elif (match := self.WORD.match(line)) and match[1] in self._titles:
-            self.cached += match[2] == "CACHED"
-            self.built += match[2] == "DONE"
-
-    def failure(self, otherwise: str) -> str:
-        """The output of the step that failed."""
-        return "\n".join(line for line in self._tail if line.strip()) or otherwise
 
 
 def _start(context: Context) -> None:

@@ -1,36 +1,75 @@
-"""`python -m daemon` runs Dagster's daemon and the sweep; `python -m daemon health` tells whether it is well."""
+"""`python -m daemon` runs Dagster's daemon and the sweep; `health` tells whether it is well, `locations` what it has
+loaded, `images` which images unfinished runs need.
+"""
 
+import json
 import sys
 from collections.abc import Sequence
 
-from daemon import health, settings
+from daemon import health, locations, settings
+
+USAGE = "usage: python -m daemon [health | locations | images]"
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: of a health check 0 or 1, of a wrong call 2."""
-    if list(arguments) == ["health"]:
-        failing = health.read(settings.HEALTH_FILE)
-        print("\n".join(failing) or "healthy")
-        return 1 if failing else 0
-    if arguments:
-        print("usage: python -m daemon [health]", file=sys.stderr)
-        return 2
-    return run()
+    match list(arguments):
+        case []:
+            return run()
+        case ["health"]:
+            failing = health.read(settings.HEALTH_FILE)
+            print("\n".join(failing) or "healthy")
+            return 1 if failing else 0
+        case ["locations"]:
+            print(locations.read(settings.LOCATIONS_FILE))
+            return 0
+        case ["images"]:
+            return images()
+        case _:
+            print(USAGE, file=sys.stderr)
+            return 2
+
+
+def images() -> int:
+    """Print a list, as JSON."""
+    from dagster import DagsterInstance
+
+    from daemon.images import of_unfinished_runs
+
+    with DagsterInstance.get() as instance:
+        print(json.dumps(of_unfinished_runs(instance)))
+    return 0
 
 
 def run() -> int:
     """Dagster's daemon in this process until a signal ends it."""
     # Not for a health check, which runs every few seconds.
     from dagster import DagsterInstance
-    from dagster._daemon.cli import run_command
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._daemon.controller import daemon_controller_from_instance
+    from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
     from daemon.background import Background
 
     # A restarted container keeps its /tmp for a moment: the former process's word does not count.
-    settings.HEALTH_FILE.unlink(missing_ok=True)
+    for file in (settings.HEALTH_FILE, settings.LOCATIONS_FILE):
+        file.unlink(missing_ok=True)
     tolerance = settings.heartbeat_tolerance()
-    with DagsterInstance.get() as instance, Background(instance, settings.HEALTH_FILE, tolerance):
-        run_command.main(["--workspace", str(settings.WORKSPACE)], prog_name="daemon", standalone_mode=False)
+    # What `dagster-daemon run` does, which would not let its workspace be seen. SIGTERM ends it in order.
+    setup_interrupt_handlers()
+    target = WorkspaceFileTarget(paths=[str(settings.WORKSPACE)])
+    try:
+        with (
+            capture_interrupts(),
+            DagsterInstance.get() as instance,
+            Background(instance, settings.HEALTH_FILE, tolerance) as background,
+            daemon_controller_from_instance(instance, target, heartbeat_tolerance_seconds=tolerance) as controller,
+        ):
+            workspace = controller._workspace_process_context.get_current_workspace
+            background.tell(locations.LocationsFile(settings.LOCATIONS_FILE, workspace))
+            controller.check_daemon_loop()
+    except KeyboardInterrupt:
+        pass
     return 0
 
 

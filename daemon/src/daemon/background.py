@@ -1,4 +1,4 @@
-"""The threads beside Dagster's own: the sweep and the health report."""
+"""The threads beside Dagster's own: the sweep, the health report, and the word on what is loaded."""
 
 import logging
 import threading
@@ -10,10 +10,13 @@ from dagster import DagsterInstance
 from dagster._daemon.controller import get_daemon_statuses
 
 from daemon import health
+from daemon.locations import LocationsFile
 from daemon.sweep import Sweep, sweep_once_safely
 
 SWEEP_SECONDS = 30.0
 REPORT_SECONDS = 10.0
+# A deployment waits for it. Nothing is written unless something changed.
+LOCATIONS_SECONDS = 1.0
 # A sweep that stops several containers waits for each; one that takes longer than this hangs.
 _SWEEP_TOLERANCE_SECONDS = 900
 _logger = logging.getLogger("dagster.daemon.health")
@@ -42,6 +45,12 @@ class Background:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
 
+    def tell(self, file: LocationsFile) -> None:
+        """From now on keep a file in step with what is loaded."""
+        threading.Thread(
+            target=self._repeat, args=(LOCATIONS_SECONDS, lambda: self._write(file)), name="locations", daemon=True
+        ).start()
+
     def sweep(self) -> None:
         """Compare containers and runs once."""
         sweep_once_safely(self._sweep)
@@ -57,6 +66,12 @@ class Background:
         if time.monotonic() - self._swept_at > _SWEEP_TOLERANCE_SECONDS:
             failing.append("the sweep of run containers hangs")
         health.write(self._health_file, failing)
+
+    def _write(self, file: LocationsFile) -> None:
+        try:
+            file.update()
+        except Exception as error:
+            _logger.warning("What is loaded could not be written: %s", error)
 
     def _silent_daemons(self) -> list[str]:
         """The same question as `dagster-daemon liveness-check`."""

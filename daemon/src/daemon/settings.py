@@ -6,6 +6,8 @@ from pathlib import Path
 WORKSPACE = Path("/opt/dagster/workspace.yaml")
 # On the container's own tmpfs: it must not outlive the process that it tells of.
 HEALTH_FILE = Path("/tmp/daemon-health.json")  # noqa: S108
+# Beside it, and for the same time: what is loaded.
+LOCATIONS_FILE = Path("/tmp/daemon-locations.json")  # noqa: S108
 TOLERANCE_VARIABLE = "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE"
 # Dagster's own default of 30 minutes is long for a daemon that is not there. A loop may wait a minute for the broker.
 DEFAULT_TOLERANCE_SECONDS = 300
