@@ -4,7 +4,7 @@ Whoever writes such a test may keep one up: TEST_DEPLOYMENT=test-mine uses, and 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -34,8 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"this checkout has no code location {', '.join(missing)}"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Logs and inspect output while the containers are there: the last test takes them down."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("deployment")
+    if report.failed and isinstance(found, Deployment):
+        report.sections.append(("evidence", f"logs and inspect output of the deployment: {found.keep_evidence()}"))
+    return report
+
+
 @pytest.fixture(scope="session")
-def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+def deployment() -> Iterator[Deployment]:
     """The shipped deployment with its sample source and two locations of the tests, brought up by ./stack."""
     kept = os.environ.get("TEST_DEPLOYMENT")
     if kept and (Deployment(kept).home / ".env").exists():
@@ -53,8 +65,6 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
         own.stack("user", "add", "dana", "--group", "data-engineers", "--password-stdin", stdin=PASSWORD + "\n")
         yield own
     finally:
-        if request.session.testsfailed:
-            print(f"\nlogs and inspect output of the failed deployment: {own.keep_evidence()}")
         if not kept:
             own.remove()
 
