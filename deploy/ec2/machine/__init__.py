@@ -1,0 +1,1 @@
+"""What deploy/ec2/setup does to a machine, step by step. Standard library alone: nothing is installed yet."""
