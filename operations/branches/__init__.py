@@ -1,0 +1,1 @@
+"""Branch deployments: mirrors of production for one change, made and removed by ./stack branch."""

@@ -1,0 +1,46 @@
+"""BRANCH_* of production's .env."""
+
+from dataclasses import dataclass
+
+from operations.errors import StackError
+
+# Drawn anew in each deployment, always: with production's, a branch could sign in there.
+OWN = ("postgres_password", "dagster_password", "dagster_owner_password", "gateway_token", "admin_password")
+# Services that a branch has not: backups are production's, a branch is made anew.
+ABSENT = ("backup",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How branches of this deployment are to be."""
+
+    memory_mib: int
+    days: int
+    secrets: tuple[str, ...]
+    bind: str
+
+
+def of(values: dict[str, str], locations: list[str]) -> Settings:
+    """Read and check them; raises `StackError` for the first that cannot be."""
+    names = tuple(name.strip() for name in values.get("BRANCH_SECRETS", "").split(",") if name.strip())
+    forbidden = {*OWN, *(f"{location}_database_password" for location in locations)}
+    for name in names:
+        if name in forbidden:
+            raise StackError(
+                f"BRANCH_SECRETS names {name}",
+                "secrets that a branch may share with production; it always has passwords of its own",
+                "take it out of BRANCH_SECRETS in .env",
+            )
+    return Settings(
+        memory_mib=_number(values, "BRANCH_MEMORY_MB", 6144, least=1),
+        days=_number(values, "BRANCH_DAYS", 7, least=0),
+        secrets=names,
+        bind=values.get("BRANCH_BIND") or "127.0.0.1",
+    )
+
+
+def _number(values: dict[str, str], name: str, default: int, least: int) -> int:
+    text = values.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise StackError(f"{name} is {text!r}", f"a whole number from {least}", "correct it in .env")
+    return int(text)
