@@ -9,6 +9,7 @@ from operations.calls import Call, Json, context_of, end_with, locked
 from operations.deployment import PROD, Deployment
 from operations.errors import StackError
 from operations.locations.scaffold import Wish
+from operations.reconcile import commands as reconcile_commands
 from operations.releases import commands as release_commands
 from operations.report import Report
 from operations.verbs import audit as audit_verb
@@ -38,6 +39,7 @@ app.add_typer(location_app, name="location")
 library_app = typer.Typer(help="Releases of the library that code locations share.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
 app.add_typer(release_commands.app)
+app.add_typer(reconcile_commands.app)
 
 
 @app.callback()

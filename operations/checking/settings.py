@@ -12,7 +12,11 @@ from operations.errors import StackError
 # $$ is Compose's way to write a dollar sign that is none of its variables.
 VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{([A-Za-z_][A-Za-z0-9_]*)|([A-Za-z_][A-Za-z0-9_]*))")
 # Read by Compose or ./stack itself; or set by Compose, never in .env.
-NOT_INTERPOLATED = {"COMPOSE_FILE", "BRANCH_MEMORY_MB", "BRANCH_DAYS", "BRANCH_SECRETS", "BRANCH_BIND"}
+NOT_INTERPOLATED = {
+    "COMPOSE_FILE",
+    *("BRANCH_MEMORY_MB", "BRANCH_DAYS", "BRANCH_SECRETS", "BRANCH_BIND"),
+    *("RECONCILE_BRANCH", "RECONCILE_SIGNERS", "RECONCILE_SETTINGS"),
+}
 NOT_SETTINGS = {"COMPOSE_PROJECT_NAME"}
 
 

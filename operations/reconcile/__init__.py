@@ -1,0 +1,1 @@
+"""reconcile: make this machine equal to a commit of the deployment repository."""
