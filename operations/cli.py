@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from operations.branches import commands as branch_commands
 from operations.calls import Call, Json, context_of, end_with, locked
 from operations.deployment import PROD, Deployment
 from operations.errors import StackError
@@ -39,6 +40,7 @@ app.add_typer(location_app, name="location")
 library_app = typer.Typer(help="Releases of the library that code locations share.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
 app.add_typer(release_commands.app)
+app.add_typer(branch_commands.app)
 app.add_typer(reconcile_commands.app)
 
 

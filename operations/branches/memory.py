@@ -8,9 +8,9 @@ from operations.branches.settings import ABSENT
 from operations.errors import StackError
 
 MIB = 1024**2
-# Measured idle: webserver 140 MiB, daemon 150, postgres 190, a location 100 to 210, gateway 52, broker 47.
+# Measured idle: webserver 140 MiB, daemon 150, postgres 190, a location 100 to 290, gateway 52, broker 47.
 SERVICES = {"postgres": 512, "webserver": 512, "daemon": 384, "gateway": 128, "run_broker": 128}
-LOCATION = 384
+LOCATION = 512
 # A run imports Dagster and DuckDB in 200 to 300.
 LEAST_FOR_RUNS = 512
 UNITS = {"": 1, "b": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
