@@ -145,12 +145,14 @@ def test_nothing_of_the_clients_environment_reaches_the_verb(checkout: Path, tmp
         "BASH_ENV": str(evil),
         "ENV": str(evil),
         "SSH_CLIENT": "192.0.2.1 1 22",
+        "SUDO_USER": "somebody-else",
     }
     done = ask(checkout, "branch delete 1523", **hostile)
     seen = dict(line.partition("=")[::2] for line in done.stdout.splitlines() if "=" in line)
     assert "hijacked" not in done.stdout
     assert seen["PATH"].startswith("/usr/local/sbin:")
     assert seen["HOME"] == "/home/x"
+    assert seen["SUDO_USER"] == "forge"
     assert not {"PYTHONPATH", "COMPOSE_FILE", "DOCKER_HOST", "GIT_SSH_COMMAND", "BASH_ENV", "ENV"} & set(seen)
     assert "SSH_ORIGINAL_COMMAND" not in seen
 
