@@ -7,7 +7,7 @@ from operations.reconcile import memory as memories
 from operations.reconcile.memory import Memory
 
 HELP = {
-    "stack_reconcile_in_step": ("gauge", "1 when the deployment is what its repository says, 0 when it is not."),
+    "stack_reconcile_in_step": ("gauge", "1 when the deployment was found to be what its repository says."),
     "stack_reconcile_differences": ("gauge", "Services and settings that the last look found to differ."),
     "stack_reconcile_paused": ("gauge", "1 while somebody has paused it."),
     "stack_reconcile_failures_total": ("counter", "Commits that could not be applied."),

@@ -1,6 +1,8 @@
 """reconcile: one call, from the look at the repository to an exit code."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -40,13 +42,18 @@ def quick(context: Context, *, retry: bool) -> Outcome | None:
 
     It needs no lock, for it changes nothing, and leaves no line in the audit log.
     """
-    records = Records(context.deployment)
-    begin = time.monotonic()
+    records, begin = Records(context.deployment), time.monotonic()
     if paused := _paused(context, records, begin):
         return paused
-    memory = records.memory()
-    if not memory.good or records.journal() is not None:
-        return None
+    with _told_by_metrics(context, records, begin):
+        memory = records.memory()
+        if not memory.good or records.journal() is not None:
+            return None
+        outcome = _quick(context, memory, retry=retry)
+        return outcome and _end(context, records, memory, begin, outcome)
+
+
+def _quick(context: Context, memory: Memory, *, retry: bool) -> Outcome | None:
     look = looking.look(context, _repository(context), memory, None, retry=retry)
     if not look.head == look.target == memory.good:
         return None
@@ -54,7 +61,19 @@ def quick(context: Context, *, retry: bool) -> Outcome | None:
     if differences:
         return None
     drift.remember_mounts(context, files, found)
-    return _end(context, records, memory, begin, _in_step(context, look))
+    return _in_step(context, look)
+
+
+@contextmanager
+def _told_by_metrics(context: Context, records: Records, begin: float) -> Iterator[None]:
+    """Whatever ends a call early: it is not known to be in step."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StackError):
+            values = metrics.of(records.memory(), time.monotonic() - begin, in_step=False, differences=None)
+            metrics.write(records.metrics, context.deployment.name, values)
+        raise
 
 
 def run(context: Context, *, retry: bool) -> Outcome:
@@ -62,13 +81,9 @@ def run(context: Context, *, retry: bool) -> Outcome:
     records, begin = Records(context.deployment), time.monotonic()
     if paused := _paused(context, records, begin):
         return paused
-    memory = records.memory()
-    try:
+    with _told_by_metrics(context, records, begin):
+        memory = records.memory()
         return _end(context, records, memory, begin, _run(context, records, memory, retry=retry))
-    except BaseException:
-        values = metrics.of(records.memory(), time.monotonic() - begin, in_step=False, differences=None)
-        metrics.write(records.metrics, context.deployment.name, values)
-        raise
 
 
 def _run(context: Context, records: Records, memory: Memory, *, retry: bool) -> Outcome:

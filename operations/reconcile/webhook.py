@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A webhook."""
         # Compared as it came: nothing is decoded, joined or resolved, and no path leads anywhere else.
-        if self.path != PATH:
+        if self.requestline.split()[1] != PATH:
             return self._answer(HTTPStatus.NOT_FOUND, f"only {PATH} is here")
         if self.headers.get("Transfer-Encoding") is not None:
             return self._answer(HTTPStatus.LENGTH_REQUIRED, "the length has to be told first")
