@@ -79,6 +79,8 @@ def _told_by_metrics(context: Context, records: Records, begin: float) -> Iterat
 def run(context: Context, *, retry: bool) -> Outcome:
     """Make this machine equal to the branch. The caller holds the lock."""
     records, begin = Records(context.deployment), time.monotonic()
+    # For the receiver of webhooks, which may write this one file and make none.
+    records.wanted.touch(exist_ok=True)
     if paused := _paused(context, records, begin):
         return paused
     with _told_by_metrics(context, records, begin):

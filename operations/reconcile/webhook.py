@@ -193,7 +193,9 @@ def serve(context: Context, bind: str, port: int) -> None:
     repository = Repository(deployment.root, context.executor)
     repository.require()
     branch = repository.branch(deployment.settings().get("RECONCILE_BRANCH", ""))
-    secret = read_secret(deployment.secrets() / SECRET, "openssl rand -hex 32")
+    # As a service it is handed this one secret, and sees no other.
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    secret = read_secret((Path(folder) if folder else deployment.secrets()) / SECRET, "openssl rand -hex 32")
     wanted = Records(deployment).wanted
     wanted.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(wanted, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
