@@ -20,7 +20,14 @@ CHECKOUT = f"{volume.MOUNT}/deployment"
 # Where the bootstrap of cloud-init.yaml puts what the parameter store said; in memory.
 PARAMETERS = "/run/stack/parameters"
 TOOLS = ("git", "nftables", "openssh-client", "python3-venv", "unattended-upgrades")
-ENGINE = {"data-root": f"{volume.MOUNT}/docker", "live-restore": True}
+ENGINE = {
+    "data-root": f"{volume.MOUNT}/docker",
+    # An update of Docker's package restarts the engine and, with it, no container.
+    "live-restore": True,
+    # Docker's own default is 31 networks, and a deployment with its branches has one for each location of each. This
+    # range is reserved, and so in no VPC.
+    "default-address-pools": [{"base": "198.18.0.0/15", "size": 24}],
+}
 AGENT = "https://s3.{region}.amazonaws.com/amazon-ssm-{region}/latest/debian_{architecture}/amazon-ssm-agent.deb"
 
 
@@ -71,7 +78,6 @@ def engine_settings(host: Host) -> None:
             f"{ENGINE['data-root']}, on the data volume",
             "move the data there (docs/ec2.md), or set up a fresh instance",
         )
-    # live-restore: an update of Docker's package restarts the engine and, with it, no container.
     host.write(name, json.dumps({**ENGINE, **present}, indent=2) + "\n")
     # Without the data volume Docker would begin anew, on the root disk.
     if host.write("/etc/systemd/system/docker.service.d/stack.conf", f"[Unit]\nRequiresMountsFor={volume.MOUNT}\n"):

@@ -56,6 +56,7 @@ def test_docker_keeps_its_data_on_the_volume_and_containers_outlive_its_updates(
     steps.engine_settings(machine)
     assert json.loads(machine.path("/etc/docker/daemon.json").read_text()) == {
         **{"data-root": "/srv/stack/docker", "live-restore": True},
+        "default-address-pools": [{"base": "198.18.0.0/15", "size": 24}],
         "log-level": "warn",
     }
     drop_in = machine.path("/etc/systemd/system/docker.service.d/stack.conf").read_text()
