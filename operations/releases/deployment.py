@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from operations import audit, base_image
+from operations import base_image
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import (
@@ -87,7 +87,7 @@ def _release(context: Context, plan: Plan, name: str) -> Release:
         image="",
         commit=plan.tree.commit if name in plan.built else "",
         content=content.of(plan.tree.repository, name, service, plan.tree.commit, context.executor),
-        time=audit.now(),
+        time=history.now(),
         who=history.who(),
         result=history.DEPLOYED,
     )

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ def in_force(deployment: Deployment, location: str) -> Release | None:
 def deployed(deployment: Deployment, location: str) -> list[Release]:
     """What served of a location, oldest first."""
     return [release for release in read(deployment) if release.location == location and release.ok]
+
+
+def now() -> str:
+    """The time as releases have it: two attempts never share one."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def who() -> str:

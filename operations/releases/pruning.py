@@ -21,16 +21,23 @@ def prune(context: Context, locations: Iterable[str]) -> list[str]:
     in_use = of_containers(context)
     gone: list[str] = []
     for name in locations:
+        # Those to try it in are nobody's once a deployment has ended; a killed one leaves them.
+        trials = f"{deployment.name}/{building.trial_name(name)}"
+        gone += [f"{trials}:{tag}" for tag in _tags(context, trials)]
         recent = [each.tag for each in history.deployed(deployment, name)][::-1]
         kept = {*list(dict.fromkeys(recent))[:BACK], tags.in_force(deployment, name)}
-        listing = ["docker", "image", "ls", "--format", "{{.Tag}}", f"{deployment.name}/{name}"]
-        present = context.executor.run(listing, check=False, timeout=60).stdout.split()
+        present = _tags(context, f"{deployment.name}/{name}")
         images = [tags.image(deployment, name, tag) for tag in present if tags.is_release(tag) and tag not in kept]
         gone += [image for image in images if image not in needed and image not in in_use]
     building.remove(context, gone)
     if gone:
         context.report.say(f"Removed images that nothing needs: {', '.join(gone)}")
     return gone
+
+
+def _tags(context: Context, repository: str) -> list[str]:
+    listing = ["docker", "image", "ls", "--format", "{{.Tag}}", repository]
+    return [tag for tag in context.executor.run(listing, check=False, timeout=60).stdout.split() if tag != "<none>"]
 
 
 def of_unfinished_runs(context: Context) -> set[str] | None:

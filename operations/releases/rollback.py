@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from operations import audit
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import building, checks, history, journal, migration, planning, serving, tags
@@ -21,7 +20,7 @@ def rollback(context: Context, location: str, tag: str | None = None) -> None:
     with as_interrupts():
         former = serving.by_webserver_or_not(context, name)
         running = serving.container_of(context, name)
-        release = replace(target, time=audit.now(), who=history.who(), result=history.ROLLED_BACK)
+        release = replace(target, time=history.now(), who=history.who(), result=history.ROLLED_BACK)
         change = Change(release, former_image=running.image if running else image)
         with undone_on_failure(context):
             change = _migrate(context, journal.write(context.deployment, change))
