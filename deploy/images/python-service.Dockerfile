@@ -113,8 +113,8 @@ RUN mkdir -p /var/lib/lake/${NAME} /var/lib/dagster/logs /var/lib/location-logs 
  && if [ -f "/app/src/${PACKAGE}/build.py" ]; then python -m "${PACKAGE}.build"; fi
 USER 10001:10001
 EXPOSE 4000
-# Lazily: a location that does not import stays up and tells webserver and daemon why, instead of restarting for ever.
-CMD ["sh", "-c", "exec dagster api grpc --lazy-load-user-code -h 0.0.0.0 -p 4000 -m ${CODE_LOCATION_PACKAGE}.definitions"]
+COPY deploy/images/code-server /usr/local/bin/code-server
+CMD ["code-server"]
 
 # What a location's tests need on top, the same for all: its lock file alone decides whether it is installed again.
 FROM installer AS test-tools

@@ -2,7 +2,7 @@
 
 from access import Access, AccessError, load, load_locations
 from operations import lineage
-from operations.checking import definitions, hardening, settings, standards, topology
+from operations.checking import definitions, hardening, migrations, settings, standards, topology
 from operations.checking.problems import Places, Problem
 from operations.context import Context
 from operations.deployment import Deployment
@@ -39,6 +39,8 @@ def check(context: Context, *, fast: bool) -> int:
 def _definitions(context: Context, locations: list[str]) -> list[Problem]:
     problems, assets = definitions.check(context, locations)
     problems += _images_from_elsewhere(context, locations)
+    if not problems:
+        problems += migrations.check(context, locations)
     if problems:
         return problems
     with context.report.step("Standards") as step:

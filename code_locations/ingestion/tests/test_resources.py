@@ -27,3 +27,10 @@ def test_a_developer_may_name_a_real_source(monkeypatch: pytest.MonkeyPatch) -> 
     found = resources.resources().resources or {}
     assert isinstance(found["source_database"], PostgresResource)
     assert isinstance(found["reference_database"], EmbeddedDatabase)
+
+
+def test_where_migrations_make_tables_no_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "HERE", Environment(Kind.PROD, "prod", "ingestion"))
+    found = (resources.resources().resources or {})["reference_database"]
+    assert isinstance(found, PostgresResource)
+    assert not found.makes_tables

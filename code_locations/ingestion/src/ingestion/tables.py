@@ -214,6 +214,8 @@ AIRLINE_CONTACTS = Table(
 )
 
 BY_DAY = (FLIGHTS, WEATHER)
+# Also in the location's own database: a column here is a revision there (models.py, migrations/).
 REFERENCE = (AIRLINES, AIRPORTS, PLANES)
+REFERENCE_SCHEMA = "reference"
 # All that the API has.
 FROM_API = (*REFERENCE, AIRLINE_CONTACTS)

@@ -29,11 +29,13 @@ class PostgresResource(ConfigurableResource[Any]):
 
     With the prefix SOURCE_DATABASE: SOURCE_DATABASE_HOST, _PORT, _NAME, _USER and the secret SOURCE_DATABASE_PASSWORD.
     They are read when a connection is made, so no password is in the resource's configuration, which Dagster shows.
-    `database` says the database's name where the settings do not.
+    `database` says the database's name where the settings do not. `makes_tables` is false where migrations make them:
+    then a run changes no table, and one that is not there, or lacks a column, is an error.
     """
 
     prefix: str
     database: str | None = None
+    makes_tables: bool = True
 
     @contextmanager
     def connect(self) -> Iterator["Connection"]:
@@ -64,7 +66,8 @@ class PostgresResource(ConfigurableResource[Any]):
     def upsert(self, schema: str, table: str, frame: "polars.DataFrame", key: Sequence[str]) -> int:
         """Insert the rows, or update those whose key is there already; gives the number of rows of the table.
 
-        The first call makes schema and table, a new column is added. Rows that are not in the frame stay.
+        The first call makes schema and table, a new column is added, unless migrations do that (`makes_tables`).
+        Rows that are not in the frame stay.
         """
         refuse_bad_keys(f"{schema}.{table}", frame, key)
         target = f"{checked_name(schema)}.{checked_name(table)}"
@@ -72,10 +75,13 @@ class PostgresResource(ConfigurableResource[Any]):
         with self.connect() as connection, connection.cursor() as cursor:
             # Of two runs that make the same schema, table or rows, the second waits until the first has committed.
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"upsert {target}",))
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            cursor.execute(_create_table(target, columns, key))
-            for name, kind in columns.items():
-                cursor.execute(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {_quoted(name)} {kind}")
+            if self.makes_tables:
+                cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                cursor.execute(_create_table(target, columns, key))
+                for name, kind in columns.items():
+                    cursor.execute(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {_quoted(name)} {kind}")
+            else:
+                _refuse_missing(cursor, schema, table, list(columns))
             cursor.execute(f"CREATE TEMPORARY TABLE incoming (LIKE {target}) ON COMMIT DROP")
             copy = f"COPY incoming ({_list(columns)}) FROM STDIN ({postgres_types.CSV})"
             cursor.copy_expert(copy, postgres_types.write_csv(frame))
@@ -125,6 +131,21 @@ def _connection(host: str, port: int, database: str, user: str, password: Secret
         yield connection
     finally:
         connection.close()
+
+
+def _refuse_missing(cursor: Any, schema: str, table: str, columns: Sequence[str]) -> None:
+    cursor.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
+        (schema, table),
+    )
+    found = {name for (name,) in cursor.fetchall()}
+    missing = [name for name in columns if name not in found]
+    if missing:
+        what = f"has no column {', '.join(missing)}" if found else "is not there"
+        raise DatabaseError(
+            f"table {schema}.{table} {what}: expected the location's migrations to have made it; write a revision, or "
+            "apply it (docs/migrations.md)"
+        )
 
 
 def _create_table(target: str, columns: Mapping[str, str], key: Sequence[str]) -> str:

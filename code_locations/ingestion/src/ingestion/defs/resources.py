@@ -35,4 +35,5 @@ def _source_database() -> Database:
 def _reference_database() -> Database:
     if HERE.is_embedded:
         return EmbeddedDatabase(path=str(HERE.lake_data_path().with_name(f"{HERE.code_location}_tables.duckdb")))
-    return PostgresResource(prefix="POSTGRES", database=HERE.catalog_database)
+    # Its tables are made by migrations/, before a version that needs them serves.
+    return PostgresResource(prefix="POSTGRES", database=HERE.catalog_database, makes_tables=False)

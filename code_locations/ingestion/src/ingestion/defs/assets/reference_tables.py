@@ -3,13 +3,11 @@
 from typing import Any
 
 import dagster as dg
-from ingestion.tables import OWNERS, REFERENCE, Table
+from ingestion.tables import OWNERS, REFERENCE, REFERENCE_SCHEMA, Table
 
 from platform_kit.database import Database
 from platform_kit.frame import Frame
 from platform_kit.http_api import HttpApiResource
-
-SCHEMA = "reference"
 
 
 @dg.definitions
@@ -34,8 +32,10 @@ def _asset_of(table: Table) -> dg.AssetsDefinition:
         reference_database: dg.ResourceParam[Database],
     ) -> Frame:
         rows = frame_of(table, source_api.items(f"/{table.name}"))
-        stored = reference_database.upsert(SCHEMA, table.name, rows, table.key)
-        context.add_output_metadata({"postgres/table": f"{SCHEMA}.{table.name}", "postgres/row_count": stored})
+        stored = reference_database.upsert(REFERENCE_SCHEMA, table.name, rows, table.key)
+        context.add_output_metadata(
+            {"postgres/table": f"{REFERENCE_SCHEMA}.{table.name}", "postgres/row_count": stored}
+        )
         return rows
 
     return rows_of_the_api
