@@ -1,7 +1,7 @@
 """Settings that the repository brings: a file that RECONCILE_SETTINGS names, and keys that .env.example lost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from operations import environment_file
@@ -10,6 +10,7 @@ from operations.errors import StackError
 from operations.reconcile import memory
 
 SETTING = "RECONCILE_SETTINGS"
+COMPOSE_FILE = "COMPOSE_FILE"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def planned(deployment: Deployment, tree: Path) -> Changes:
     gone = tuple(key for key in present if key in before and key not in example)
     named = present[SETTING].value if SETTING in present else ""
     if not named:
-        return Changes(gone=gone)
+        return _without_lost_overlays(deployment, tree, present, Changes(gone=gone))
     wanted = environment_file.parse(_settings_text(tree, named), named)
     for key, setting in wanted.items():
         _require_legal(named, setting, known=key in example or key.startswith("COMPOSE_"))
@@ -43,7 +44,25 @@ def planned(deployment: Deployment, tree: Path) -> Changes:
     }
     said = [f"{key} is {present[key].value if key in present else 'not set'!r}, {named} says {value!r}"
             for key, value in differs.items()]  # fmt: skip
-    return Changes(differs, gone, tuple(said))
+    return _without_lost_overlays(deployment, tree, present, Changes(differs, gone, tuple(said)))
+
+
+def _without_lost_overlays(
+    deployment: Deployment, tree: Path, present: Mapping[str, environment_file.Setting], changes: Changes
+) -> Changes:
+    """Overlays that the commit takes away, as with the last location that used one, leave COMPOSE_FILE as well."""
+    default = present[COMPOSE_FILE].value if COMPOSE_FILE in present else ""
+    files = changes.values.get(COMPOSE_FILE, default).split(":")
+    kept = [file for file in files if not _is_lost(deployment.root, tree, file)]
+    if kept == files:
+        return changes
+    said = f"{COMPOSE_FILE} names {', '.join(sorted(set(files) - set(kept)))}, which the commit does not have"
+    return replace(changes, values={**changes.values, COMPOSE_FILE: ":".join(kept)}, said=(*changes.said, said))
+
+
+def _is_lost(root: Path, tree: Path, file: str) -> bool:
+    # Overlays in deploy/ are the repository's; others are this machine's own.
+    return file.startswith("deploy/") and (root / file).is_file() and not (tree / file).exists()
 
 
 def _require_legal(file: str, setting: environment_file.Setting, *, known: bool) -> None:
@@ -117,7 +136,7 @@ def of_candidate(deployment: Deployment, tree: Path, changes: Changes) -> Deploy
     for file in candidate.settings().get("COMPOSE_FILE", "docker-compose.yml").split(":"):
         # An overlay that is this machine's own, and no commit's.
         here, there = deployment.root / file, tree / file
-        if here.is_file() and not there.exists():
+        if not file.startswith("deploy/") and here.is_file() and not there.exists():
             there.parent.mkdir(parents=True, exist_ok=True)
             there.symlink_to(here)
     return candidate

@@ -268,6 +268,17 @@ def test_a_setting_that_a_commit_takes_away_leaves_env_and_comes_back_with_the_w
     assert "SITE_ADDRESS" not in (started.vm / ".env").read_text()
 
 
+def test_an_overlay_that_a_commit_takes_away_leaves_env_as_well(started: World) -> None:
+    started.commit("Sample", **{"deploy/overlays/sample.yml": "services: {}\n"})
+    started.reconcile()
+    started.set(COMPOSE_FILE="docker-compose.yml:deploy/overlays/sample.yml")
+    started.commit("No sample", **{"deploy/overlays/sample.yml": None})
+    assert reconciling.plan(started.context()).code == 2
+    assert "which the commit does not have" in started.told()
+    assert started.reconcile().result == "applied"
+    assert started.setting("COMPOSE_FILE") == "docker-compose.yml"
+
+
 # --- interrupts ---------------------------------------------------------------------------------
 
 

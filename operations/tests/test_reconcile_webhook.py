@@ -4,7 +4,10 @@ import hashlib
 import hmac
 import json
 import os
+import pwd
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ import pytest
 from operations.errors import StackError
 from operations.reconcile import webhook
 from operations.reconcile.repository import Branch
+from operations.tests.reconcile_world import World
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 PUSH = json.dumps({"ref": "refs/heads/main", "after": "1" * 40}).encode()
@@ -257,3 +261,52 @@ def test_the_file_to_touch_is_not_followed_when_it_is_a_link(tmp_path: Path) -> 
     (tmp_path / "wanted").symlink_to(tmp_path / "target")
     with pytest.raises(OSError, match="symbolic"):
         os.open(tmp_path / "wanted", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW)
+
+
+def test_it_listens_for_the_branch_of_the_checkout_and_touches_the_file_that_systemd_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch)
+    (world.vm / "secrets").mkdir()
+    (world.vm / "secrets" / webhook.SECRET).write_bytes(SECRET + b"\n")
+    statuses = []
+
+    def serve_once(server: webhook.Server) -> None:
+        port = server.server_address[1]
+        caller = threading.Thread(target=lambda: statuses.append(_post(int(port))))
+        caller.start()
+        server.handle_request()
+        caller.join()
+
+    monkeypatch.setattr(webhook.Server, "serve_forever", serve_once)
+    monkeypatch.setattr(webhook, "_drop_rights", lambda: None)
+    webhook.serve(world.context(), "127.0.0.1", 0)
+    assert statuses == [202]
+    assert world.records.wanted.read_text().strip().isdigit()
+    assert "for pushes to main" in world.told()
+
+
+def _post(port: int) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    headers = {key.replace("_", "-"): value for key, value in signature(PUSH).items()}
+    connection.request("POST", webhook.PATH, PUSH, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    (world.vm / "secrets").mkdir()
+    (world.vm / "secrets" / webhook.SECRET).write_bytes(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StackError, match="cannot be listened on"):
+        webhook.serve(world.context(), "127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to drop")
+def test_started_by_root_it_goes_on_as_nobody() -> None:
+    source = "import os; from operations.reconcile import webhook as w; w._drop_rights(); "
+    source += "print(os.getresuid(), os.getgroups())"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=60)
+    user = pwd.getpwnam("nobody").pw_uid
+    assert done.stdout.strip() == f"({user}, {user}, {user}) []"
