@@ -50,6 +50,21 @@ def test_a_request_becomes_the_verb_with_its_exit_code(checkout: Path) -> None:
     assert done.returncode == 3
 
 
+def test_it_waits_while_another_command_is_at_work(checkout: Path) -> None:
+    gatekeeper = checkout / "deploy/forge/gatekeeper"
+    gatekeeper.write_text(gatekeeper.read_text().replace("PATIENCE, PAUSE = 5, 3600, 15", "PATIENCE, PAUSE = 5, 20, 0"))
+    # Busy twice, then its turn.
+    (checkout / "stack").write_text('#!/bin/sh\necho x >>calls\n[ "$(wc -l <calls)" -ge 3 ] || exit 5\nexit 4\n')
+    done = ask(checkout, "branch delete 1523")
+    assert done.returncode == 4
+    assert done.stderr.count("waiting for that") == 2
+
+
+def test_a_verb_that_is_killed_has_failed(checkout: Path) -> None:
+    (checkout / "stack").write_text("#!/bin/sh\nkill -9 $$\n")
+    assert ask(checkout, "branch delete 1523").returncode == 137
+
+
 def test_each_right_opens_its_own_requests_alone(checkout: Path) -> None:
     assert ask(checkout, "reconcile", "reconcile").stdout.splitlines()[:2] == ["called", "reconcile"]
     assert ask(checkout, "reconcile", "branch").returncode == 64
