@@ -26,12 +26,14 @@ def create(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="Such as a pull request's number.")],
     location: Annotated[list[str] | None, typer.Option("--location", help="Build this one; else what differs.")] = None,
     source: Annotated[str, typer.Option("--from", help="A work tree or a commit; else this checkout.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="One of this id goes first, with its data.")] = False,
 ) -> None:
     """Make a branch: production's images and a zero-copy clone of its lakes, with the changed locations built anew."""
     origin = context_of(context)
     origin.deployment.require_env()
     with held(origin, identifier, "branch create") as branch:
-        end_with(creating.create(origin, branch, creating.Wish(identifier, tuple(location or ()), source)))
+        wish = creating.Wish(identifier, tuple(location or ()), source, replace)
+        end_with(creating.create(origin, branch, wish))
 
 
 @branch_app.command("list")

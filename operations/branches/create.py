@@ -31,6 +31,7 @@ class Wish:
     id: str
     locations: tuple[str, ...] = ()
     source: str = ""
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def create(origin: Context, branch: Context, wish: Wish) -> int:
         plan = _examine(origin, branch, wish)
         step.done("rebuilt " + (", ".join(f"{name} ({why})" for name, why in plan.rebuilt.items()) or "nothing"))
     # From here on things change.
-    delete.half_made(origin, branch)
+    delete.former(origin, branch)
     written = Record(
         id=wish.id,
         origin=origin.deployment.name,
@@ -81,11 +82,11 @@ def create(origin: Context, branch: Context, wish: Wish) -> int:
 def _require_room(origin: Context, branch: Context, wish: Wish) -> None:
     """The name is free, and production may be mirrored."""
     found = record.read(branch.deployment)
-    if found is not None and found.state == record.READY:
+    if found is not None and found.state == record.READY and not wish.replace:
         raise StackError(
             f"there is a branch {wish.id} already, made {found.created} from {found.commit or 'this checkout'}",
             "an id that is free",
-            f"./stack branch delete {wish.id}, then repeat; or choose another id",
+            f"./stack branch delete {wish.id}, then repeat; --replace does both; or choose another id",
         )
     if found is None and branch.deployment.env_file.exists():
         raise StackError(

@@ -29,11 +29,12 @@ def delete(origin: Context, branch: Context) -> None:
     origin.report.say(f"Nothing of {branch.deployment.name} is left.")
 
 
-def half_made(origin: Context, branch: Context) -> None:
-    """Before a branch is made: take away what an interrupted command left of it."""
+def former(origin: Context, branch: Context) -> None:
+    """Before a branch is made: take away the one that it replaces, or what an interrupted command left of it."""
     found = record.read(branch.deployment)
     if found is not None:
-        with origin.report.step(f"Remove the half of {branch.deployment.name} that is there"):
+        what = "" if found.state == record.READY else "what is left of "
+        with origin.report.step(f"Remove {what}the former {branch.deployment.name}"):
             remove(origin, branch, found)
 
 

@@ -140,11 +140,18 @@ def answers(machine: Machine, executor: FakeExecutor | None = None) -> None:
     answer("--verify", "--quiet", "HEAD^{commit}", stdout=COMMIT)
 
 
-def make(machine: Machine, *locations: str, source: str = "", identifier: str = "7", origin: str = "prod") -> int:
+def make(
+    machine: Machine,
+    *locations: str,
+    source: str = "",
+    identifier: str = "7",
+    origin: str = "prod",
+    replace: bool = False,
+) -> int:
     """`./stack branch create`."""
     production = machine.context(origin)
     with commands.held(production, identifier, "branch create") as branch:
-        return create.create(production, branch, Wish(identifier, locations, source))
+        return create.create(production, branch, Wish(identifier, locations, source, replace))
 
 
 def overlay(machine: Machine) -> dict[str, Any]:

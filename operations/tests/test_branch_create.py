@@ -176,7 +176,7 @@ def test_runs_share_the_memory_that_the_services_leave(prod: Machine) -> None:
     assert "max_concurrent_runs: 3" in text
     assert "limit: 3" in text
     services = overlay(prod)["services"]
-    assert services["ingestion"]["mem_limit"] == "384m"
+    assert services["ingestion"]["mem_limit"] == "512m"
     assert services["ingestion"]["labels"] == {"run.memory": "1024m", "run.memory.max": "1024m"}
     assert services["gateway"]["mem_limit"] == "128m"
 
@@ -268,6 +268,20 @@ def test_an_id_that_is_taken_offers_to_delete_it(prod: Machine) -> None:
         make(prod)
     assert "./stack branch delete 7" in error.value.do
     assert made(prod) == before
+
+
+def test_a_branch_is_replaced_when_that_is_asked_for_and_keeps_its_address(prod: Machine) -> None:
+    make(prod)
+    password = (prod.root / HOME / "secrets/postgres_password").read_text()
+    prod.host = replace(prod.host, taken=(3000,))
+    prod.executor.answer("--quiet", "feature^{commit}", stdout="f" * 40)
+    assert make(prod, source="feature", replace=True) == 0
+    about = record.read(prod.context("branch-7").deployment)
+    assert about is not None
+    assert about.commit == "f" * 12
+    assert "GATEWAY_PORT=3001\n" in (prod.root / HOME / ".env").read_text()
+    assert (prod.root / HOME / "secrets/postgres_password").read_text() != password
+    assert sql(prod, "DELETE FROM provisioning.lake_clones")[0] < sql(prod, "INSERT INTO provisioning.lake_clones")[1]
 
 
 @pytest.mark.parametrize(

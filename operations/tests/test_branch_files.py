@@ -95,7 +95,7 @@ def test_memory_is_shared_out_within_the_budget() -> None:
         backup=service(),
     )
     shares = memory.share(config, 4096)
-    assert shares.services == {"postgres": 512, "sales": 384, "crm": 384}
+    assert shares.services == {"postgres": 512, "sales": 512, "crm": 512}
     assert shares.runs == {"sales": 1024, "crm": 2048}
     assert shares.concurrent == 1
     assert memory.share(config, 8192).concurrent == 3
@@ -112,8 +112,8 @@ def test_a_limit_is_lowered_and_never_raised() -> None:
 def test_a_budget_in_which_no_run_would_start_is_refused_with_the_least_that_would_do() -> None:
     with pytest.raises(StackError) as error:
         memory.share(described(sales=location(), webserver=service()), 1024)
-    assert error.value.expected.startswith("at least 1408")
-    assert memory.share(described(sales=location(), webserver=service()), 1408).runs == {"sales": 512}
+    assert error.value.expected.startswith("at least 1536")
+    assert memory.share(described(sales=location(), webserver=service()), 1536).runs == {"sales": 512}
 
 
 def test_every_file_of_a_clone_has_its_whole_path() -> None:

@@ -188,7 +188,8 @@ def test_the_commit_of_a_pull_request_is_fetched_into_no_branch(checkout: Path, 
     git("branch", "--quiet", "-D", "topic", at=origin)
     before = git("for-each-ref", at=checkout)
     done = ask(checkout, f"branch create 1523 --from {commit}")
-    assert done.stdout.splitlines()[:6] == ["called", "branch", "create", "1523", "--from", commit]
+    # A pull request that moves on gets its branch anew.
+    assert done.stdout.splitlines()[:7] == ["called", "branch", "create", "1523", "--from", commit, "--replace"]
     assert git("cat-file", "-t", commit, at=checkout) == "commit"
     assert git("for-each-ref", at=checkout) == before
     # A second time nothing is fetched: origin may be away.
