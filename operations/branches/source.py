@@ -1,5 +1,6 @@
 """Where a branch's code comes from: this checkout, another work tree of it, or a commit of its repository."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import content, history, tree
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def resolve(origin: Context, wish: str) -> Source:
     # A name that begins with a hyphen would be an option to git.
     asked = ["rev-parse", "--verify", "--quiet", f"{wish}^{{commit}}"]
     found = None if wish.startswith("-") else tree.git(origin.executor, root, *asked, check=False)
-    if found is None or not found.stdout.strip():
+    if found is None or not COMMIT.fullmatch(found.stdout.strip()):
         raise StackError(
             f"{wish!r} is neither a directory nor a commit of this repository",
             "a work tree, or a branch, tag or commit that was fetched",
