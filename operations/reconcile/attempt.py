@@ -63,7 +63,9 @@ def _check(ground: Ground, commit: str) -> tuple[Deployment, Changes]:
         _lend_environment(ground.deployment.root, tree)
     with ground.context.report.step("Check its files"):
         # By its own rules: a commit may bring files together with the check that knows them.
-        command = [str(tree / "stack"), "--deployment", ground.deployment.name, "check", "--fast"]
+        # Started there, for Python looks for modules where it is started.
+        stack = ["env", f"--chdir={tree}", "./stack", "--deployment", ground.deployment.name]
+        command = [*stack, "check", "--fast"]
         result = ground.context.executor.run(command, check=False, timeout=CHECK_SECONDS)
     if not result.ok:
         said = (line for line in f"{result.stdout}\n{result.stderr}".splitlines() if line.startswith(("  ", "✗")))

@@ -11,7 +11,7 @@ from operations.context import Context
 from operations.errors import StackError
 from operations.reconcile import attempt, contents, drift, looking, metrics, settings, way_back
 from operations.reconcile.contents import Work
-from operations.reconcile.drift import Difference
+from operations.reconcile.drift import Difference, Wanted
 from operations.reconcile.ground import Ground
 from operations.reconcile.looking import Look
 from operations.reconcile.memory import Memory, Pause, Records, now
@@ -132,7 +132,10 @@ def plan(context: Context) -> Outcome:
     if look.refused:
         context.report.say(_refusal(context, look))
     elif look.target != look.head or look.target != memory.good:
-        differences = [*differences, *_of_commit(context, records, repository, look, memory)]
+        found = _of_commit(context, records, repository, look, memory)
+        new = [each for each in found if each not in differences]
+        _tell(context, "The commit would bring", new[1:])
+        differences += new
     if not differences and not look.refused and journal is None:
         return _in_step(context, look)
     return Outcome("differs", DIFFERS, look.head, look.candidate, differences)
@@ -141,8 +144,9 @@ def plan(context: Context) -> Outcome:
 def _of_commit(
     context: Context, records: Records, repository: Repository, look: Look, memory: Memory
 ) -> list[Difference]:
-    """What the candidate would change."""
-    context.report.say(f"Commit: {look.head[:12]} → {look.target[:12]} {repository.subject(look.target)}")
+    """What the candidate would change, the commit itself first."""
+    start = memory.good[:12] or "none yet"
+    context.report.say(f"Commit: {start} → {look.target[:12]} {repository.subject(look.target)}")
     repository.lay_out(records.candidate, look.target)
     changes = settings.planned(context.deployment, records.candidate)
     candidate = settings.of_candidate(context.deployment, records.candidate, changes)
@@ -152,16 +156,18 @@ def _of_commit(
     differences = [Difference(look.target[:12], "commit", "is the commit of the branch, and not in force")]
     differences += [Difference(".env", "settings", f"differs: {said}") for said in changes.said]
     differences += [Difference(".env", "settings", f"has {key}, which no file uses any more") for key in changes.gone]
-    differences += [Difference(name, "content", "has other content, and is replaced") for name in _built(work)]
+    differences += [Difference(name, "content", "has other content, and is replaced") for name in _users(work, files)]
+    differences += [Difference(name, "first", "is built, and replaced where it differs") for name in work.first]
     differences += [each for each in drift.compare(context, files, found) if _matters(each, found)]
-    _tell(context, "The commit would bring", differences[1:])
     for name in work.held:
         context.report.say(f"  {name} was rolled back and stays so until its content changes in git")
     return differences
 
 
-def _built(work: Work) -> list[str]:
-    return [*work.services, *work.locations, *work.first, *work.fetched]
+def _users(work: Work, files: Wanted) -> list[str]:
+    """Services whose image changes: one image may be that of several."""
+    images = {files.services[name]["image"] for name in (*work.services, *work.locations, *work.fetched)}
+    return [name for name, spec in files.services.items() if spec.get("image") in images]
 
 
 def _matters(difference: Difference, found: drift.Found) -> bool:

@@ -140,8 +140,8 @@ class Engine(FakeExecutor):
 
     def _answer(self, args: Sequence[str]) -> Result:
         words = list(args)
-        if words[0].endswith("/stack"):
-            wrong = (Path(words[0]).parent / "INVALID").exists()
+        if words[0] == "env":
+            wrong = Path(words[1].removeprefix("--chdir="), "INVALID").exists()
             return _result(args, "  docker-compose.yml:1: it is wrong\n" if wrong else "", 1 if wrong else 0)
         if words[:2] == ["docker", "compose"]:
             return self._compose(words)
