@@ -13,6 +13,7 @@ from operations.errors import StackError
 from operations.tests import branching
 from operations.tests.branching import Interrupted, make, position, sql
 from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine
+from operations.verbs import down
 
 HOME = ".deployments/branch-7"
 
@@ -188,6 +189,21 @@ def test_a_mistyped_name_is_refused_where_nobody_can_be_asked(monkeypatch: pytes
     with pytest.raises(StackError, match="all that is in branch-7 goes") as error:
         commands.confirm("branch-7")
     assert error.value.do == "./stack branch delete 7 --yes"
+
+
+def test_a_deployments_data_is_not_deleted_under_its_branches(prod: Machine) -> None:
+    make(prod)
+    with pytest.raises(StackError, match="branch-7 would lose the files") as error:
+        down.down(prod.context(), delete_data=True)
+    assert error.value.do == "./stack branch delete 7"
+    with pytest.raises(StackError, match="branch-7 is a branch"):
+        down.down(prod.context("branch-7"), delete_data=True)
+    assert prod.executor.ran("down") == []
+    down.down(prod.context("branch-7"), delete_data=False)
+    down.down(prod.context(), delete_data=False)
+    assert (prod.root / HOME / "branch.json").exists()
+    remove(prod)
+    down.down(prod.context(), delete_data=True)
 
 
 def test_folders_that_only_look_like_branches_are_none(prod: Machine, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import shutil
 
 from operations import docker, preflight
+from operations.branches import record
 from operations.context import Context
+from operations.deployment import Deployment
 from operations.errors import StackError
 from operations.releases import standing
 
@@ -12,6 +14,8 @@ def down(context: Context, *, delete_data: bool) -> None:
     """Take the deployment down."""
     deployment = context.deployment
     deployment.require_env()
+    if delete_data:
+        _refuse_clones(deployment)
     preflight.server_version(context)
     title = "Remove containers, networks" + (", volumes, images" if delete_data else "")
     with context.report.step(title) as step:
@@ -24,6 +28,24 @@ def down(context: Context, *, delete_data: bool) -> None:
     standing.forget(context)
     _remove_files(context)
     context.report.say(f"Nothing of {deployment.name} is left.")
+
+
+def _refuse_clones(deployment: Deployment) -> None:
+    """A branch is registered in production, which has to learn of its end; and it lives on production's files."""
+    if record.read(deployment) is not None:
+        identifier = deployment.name.removeprefix(record.PREFIX)
+        raise StackError(
+            f"{deployment.name} is a branch, registered where it was cloned from",
+            "./stack branch delete, which forgets it there as well",
+            f"./stack branch delete {identifier}",
+        )
+    clones = [found.id for _, found in record.every(deployment.root) if found.origin == deployment.name]
+    if clones:
+        raise StackError(
+            f"{', '.join(f'{record.PREFIX}{each}' for each in clones)} would lose the files that they were cloned from",
+            "no branch of a deployment whose data is deleted",
+            "; ".join(f"{deployment.stack} branch delete {each}" for each in clones),
+        )
 
 
 def remove_left_overs(context: Context) -> None:
