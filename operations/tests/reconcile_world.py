@@ -276,6 +276,7 @@ class World:
         monkeypatch.setattr(preflight, "resources", lambda *_, **__: [])
         monkeypatch.setattr(locations, "prepare", self.prepare)
         monkeypatch.setattr(locations, "put", self.put)
+        monkeypatch.setattr(locations, "fetch", self.fetch)
         monkeypatch.setattr(locations, "roll_back", self.roll_back)
         monkeypatch.setattr("operations.reconcile.ground.SMOKE_SECONDS", 0)
 
@@ -333,7 +334,16 @@ class World:
         plan = Plan(Tree(self.vm, self.vm, commit), dict.fromkeys(names, "x"), {}, {})
         return locations.Prepared(plan, []) if names else None
 
+    def fetch(self, context: Context, names: list[str], services: Mapping[str, Mapping[str, Any]]) -> None:
+        for name in names:
+            image = str(services[name]["image"])
+            if "unfit" in image:
+                raise StackError(f"{image} is no image for {name}")
+            self.engine.images[image], self.engine.sources[image] = image, image
+
     def put(self, context: Context, prepared: locations.Prepared | None, fetched: Sequence[str] = ()) -> None:
+        for name in fetched:
+            self.engine.up(name, self.engine.config(self.vm, self.vm, self.vm / ".env")["services"][name])
         if prepared is not None:
             self.deploy(context, list(prepared.plan.chosen), prepared.plan.tree.commit)
 

@@ -89,6 +89,30 @@ def test_access_yaml_reaches_the_webserver_without_a_restart_and_migrate_runs_ag
     assert started.reconcile().result == "in step"
 
 
+def elsewhere(world: World, image: str) -> str:
+    """The Compose file with a location whose image another repository builds."""
+    lines = (world.vm / "docker-compose.yml").read_text().splitlines()
+    block = f"  analytics: {{image: {image}, restart: always, labels: {{code-location: analytics}}}}"
+    return "\n".join(block if line.startswith("  analytics:") else line for line in lines) + "\n"
+
+
+def test_a_location_of_another_repository_follows_the_image_that_is_named(started: World) -> None:
+    first = "registry/analytics@sha256:1"
+    started.engine.images[first], started.engine.sources[first] = first, first
+    started.commit("Elsewhere", **{"docker-compose.yml": elsewhere(started, first)})
+    started.reconcile()
+    before = started.ids()
+    started.commit("Newer", **{"docker-compose.yml": elsewhere(started, "registry/analytics@sha256:2")})
+    assert started.reconcile().result == "applied"
+    assert started.runs("analytics") == "registry/analytics@sha256:2"
+    assert {name for name, each in started.ids().items() if each != before[name]} == {"analytics"}
+    started.commit("Unfit", **{"docker-compose.yml": elsewhere(started, "registry/unfit@sha256:3")})
+    with pytest.raises(StackError, match="is no image for analytics"):
+        started.reconcile()
+    assert started.runs("analytics") == "registry/analytics@sha256:2"
+    assert started.reconcile().code == 1
+
+
 def test_a_service_that_no_file_names_any_more_ends(started: World) -> None:
     compose = (started.vm / "docker-compose.yml").read_text()
     lines = [line for line in compose.splitlines() if not line.startswith("  gateway:")]
