@@ -250,7 +250,9 @@ def listening(machine: Machine) -> Machine:
 def test_a_forges_key_asks_for_its_verbs_and_for_nothing_else(listening: Machine) -> None:
     head = listening.sh("git -C /repo rev-parse HEAD").strip()
     done = listening.ask("pull_requests", "branch", "create", "7", "--from", head)
-    assert done.stdout == f"stack branch create 7 --from {head}, as stack in /srv/stack/deployment\n", done.stderr
+    assert done.stdout == f"stack branch create 7 --from {head} --replace, as stack in /srv/stack/deployment\n", (
+        done.stderr
+    )
     assert listening.ask("pull_requests", "branch", "delete", "7").stdout.startswith("stack branch delete 7 --yes, as")
     refused = listening.ask("pull_requests", "reconcile")
     assert (refused.returncode, refused.stdout) == (64, "")
