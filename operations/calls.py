@@ -1,7 +1,7 @@
 """What every verb of the command line does before and after its work: which deployment, the lock, the exit code."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from operations import locks
+from operations.backups import record
 from operations.context import Context
 from operations.deployment import PROD, Deployment
+from operations.errors import StackError
 from operations.execute import Shell
 from operations.locations import draft
 from operations.releases import journal
@@ -18,7 +20,7 @@ from operations.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 # Verbs that need no deployment that was started before.
-MAY_BE_FIRST = ("up", "check", "location new", "location remove", "location image", "library release")
+MAY_BE_FIRST = ("up", "check", "location new", "location remove", "location image", "library release", "restore")
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
@@ -49,7 +51,12 @@ def locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context
             stack.report.warn(note)
         draft.finish(ROOT)
         journal.finish(stack, verb)
-        yield stack
+        try:
+            yield stack
+        finally:
+            # What the verb changed of settings and secrets is part of the next backup.
+            with suppress(OSError, StackError):
+                record.write(stack)
 
 
 def end_with(code: int) -> None:

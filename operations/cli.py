@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from operations.backups import commands as backup_commands
 from operations.branches import commands as branch_commands
 from operations.calls import Call, Json, context_of, end_with, locked
 from operations.deployment import PROD, Deployment
@@ -42,6 +43,7 @@ app.add_typer(library_app, name="library")
 app.add_typer(release_commands.app)
 app.add_typer(branch_commands.app)
 app.add_typer(reconcile_commands.app)
+app.add_typer(backup_commands.app)
 
 
 @app.callback()

@@ -11,7 +11,14 @@ from operations.library import index
 # Files that are made otherwise than by drawing a random value.
 GATEWAY_FILES = ("gateway_users", "gateway_groups")
 # Made empty, for Compose wants a file: what is to be in it comes from outside, or nothing does.
-EMPTY_FILES = ("alert_webhook_url", "smtp_password")
+EMPTY_FILES = (
+    "alert_webhook_url",
+    "smtp_password",
+    "backup_s3_key",
+    "backup_s3_key_secret",
+    "backup_s3_authority",
+    "deployment_record",
+)
 # Passwords of others: a value drawn here would only be refused there, an hour of search later.
 GIVEN = {index.PASSWORD: "the password of the private package index (LIBRARY_INDEX)"}
 FIRST_PORT, LAST_PORT = 3001, 3999

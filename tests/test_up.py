@@ -88,7 +88,8 @@ def test_no_secret_is_in_what_docker_records(deployment: Deployment) -> None:
 
 def test_postgres_checks_its_pages_and_takes_no_password_in_the_clear(deployment: Deployment) -> None:
     assert deployment.sql("show data_checksums") == [["on"]]
-    assert deployment.sql("select distinct auth_method from pg_hba_file_rules") == [["scram-sha-256"]]
+    rules = deployment.sql("select type, auth_method from pg_hba_file_rules order by 1, 2")
+    assert rules == [["host", "scram-sha-256"], ["host", "scram-sha-256"], ["local", "peer"]]
     assert deployment.sql("select rolname from pg_authid where rolcanlogin and rolpassword !~ '^SCRAM-SHA-256'") == []
 
 

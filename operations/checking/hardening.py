@@ -8,6 +8,9 @@ from operations.checking.topology import Model
 
 ENGINE_SOCKET = "/var/run/docker.sock"
 BROKER = "run_broker"
+# The repository of backups may be a directory of the host, on a disk of its own.
+REPOSITORY = "/var/lib/backups"
+KEEPS_BACKUPS = ("backup", "postgres")
 # Nobody may have these, whatever for.
 FORBIDDEN = (
     "privileged",
@@ -71,6 +74,8 @@ def _reach(model: Model, name: str, spec: dict[str, Any]) -> Iterator[Problem]:
         source, target = str(mount.get("source", "")), str(mount.get("target", ""))
         if (source.endswith("docker.sock") or target == ENGINE_SOCKET) and name != BROKER:
             yield model.problem("mounts the engine's socket; only run_broker may", name, "volumes")
+        elif target == REPOSITORY and name in KEEPS_BACKUPS:
+            continue
         elif mount.get("type") == "bind" and not mount.get("read_only") and name != BROKER:
             yield model.problem(f"may write to {source} of the host", name, "volumes")
     if name == BROKER and spec.get("network_mode") != "none":

@@ -11,6 +11,7 @@ from operations.checking.problems import Places, Problem
 LAKE = "/var/lib/lake"
 LOGS = "/var/lib/dagster/logs"
 KEPT_LOGS = "/var/lib/location-logs"
+KEEPER_OF_COPIES = "backup"
 # Of personal data, and then the owner's name.
 KEY = "personal_data_key_"
 EVERYWHERE = ("webserver", "daemon")
@@ -43,7 +44,7 @@ def check(model: Model) -> list[Problem]:
     for name in model.locations:
         if name in model.services:
             problems += [*_identity(model, name), *_networks(model, name), *_lakes(model, name), *_logs(model, name)]
-            problems += [*_secrets(model, name), *_keys(model, name), *_limits(model, name)]
+            problems += [*_secrets(model, name), *_keys(model, name), *_limits(model, name), *_backed_up(model, name)]
     return problems + list(_borders(model))
 
 
@@ -119,6 +120,15 @@ def _lakes(model: Model, name: str) -> Iterator[Problem]:
             yield model.problem(f"mounts {source} at {at}, {is_mode}; expected {target}, {mode}", name, "volumes")
     for source in sorted(set(found) - set(wanted)):
         yield model.problem(f"mounts {source}, but access.yaml does not let {name} read it", name, "volumes")
+
+
+def _backed_up(model: Model, name: str) -> Iterator[Problem]:
+    """A lake that the backup does not see would be missing on the day it is needed."""
+    if KEEPER_OF_COPIES in model.services:
+        mount = _mounts(model.services[KEEPER_OF_COPIES]).get(f"lake-{name}")
+        if mount != (f"{LAKE}/{name}", True):
+            message = f"does not mount lake-{name} read-only at {LAKE}/{name}, so it is not backed up"
+            yield model.problem(message, KEEPER_OF_COPIES, "volumes")
 
 
 def _logs(model: Model, name: str) -> Iterator[Problem]:

@@ -20,6 +20,8 @@ EXTERNAL_POSTGRES, PRIVATE_INDEX = f"{OVERLAYS}/external-postgres.yml", f"{OVERL
 STANDARDS = "code_locations/standards.yaml"
 # The one location that keeps all others in order, where there is one.
 KEEPER = "platform"
+# The service that copies all lakes.
+BACKUP = "backup"
 TAGS = "# Image tags of the code locations."
 
 BLOCK = """
@@ -71,6 +73,9 @@ def add(draft: Draft, wish: Wish) -> None:
         compose.add(("services", service, "depends_on"), name, "{condition: service_started}", after=others)
     logs = "logs-{0}:/var/lib/dagster/logs/{0}:ro"
     compose.add(("services", "webserver", "volumes"), logs.format(name), after=map(logs.format, others))
+    if compose.get("services", BACKUP) is not None:
+        mount = "lake-{0}:/var/lib/lake/{0}:ro"
+        compose.add(("services", BACKUP, "volumes"), mount.format(name), after=map(mount.format, others))
     compose.add(("networks",), name, "{}" if wish.internet else "{internal: true}", after=others)
     for kind in ("lake", "logs"):
         compose.add(("volumes",), f"{kind}-{name}", after=[f"{kind}-{other}" for other in others])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import psycopg2
 from provisioning import statements
+from provisioning.backups import provide_backups
 from provisioning.mending import provide_mending
 from provisioning.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 
@@ -93,6 +94,7 @@ def _grant_dagster(settings: Settings, plan: Plan) -> None:
         execute(connection, statements.grant_dagster(roles, tables, plan.maintainers))
         (superuser,) = ask(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0]
         execute(connection, provide_mending(plan, tables, superuser=superuser))
+        execute(connection, provide_backups(plan))
 
 
 def _lakes(admin: Connection, settings: Settings, lakes: Sequence[Lake], version: int, say: Say) -> None:

@@ -1,0 +1,172 @@
+"""Taking a backup: database and files in step, compared with each other, read back, and only then old ones deleted."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from backup import catalogs, history, postgres, requests, sets
+from backup.catalogs import Lake
+from backup.database_backup import Database
+from backup.errors import BackupError
+from backup.file_backup import Files
+from backup.postgres import Session
+from backup.requests import Request
+from backup.sets import MANIFEST, Set
+from backup.settings import Settings
+
+Say = Callable[[str], None]
+# As the keeper of lakes knows it: while it is registered, no file goes that a catalog named since.
+_CLONE = "backup"
+_REGISTER = "INSERT INTO provisioning.lake_clones (lake, clone) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+_UNREGISTER = "DELETE FROM provisioning.lake_clones WHERE clone = %s"
+_LAKES = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname LIKE 'lake\\_%'"
+_POINT = "SELECT pg_catalog.pg_create_restore_point(%s)"
+_SHOWN = 5
+
+
+class Taking:
+    """One backup."""
+
+    def __init__(self, settings: Settings, database: Database, files: Files, say: Say) -> None:
+        self._settings = settings
+        self._database = database
+        self._files = files
+        self._say = say
+
+    def take(self, session: Session, request: Request) -> dict[str, Any]:
+        """Takes it, and returns what to tell of it. Raises `BackupError`; then there is no new set, or one that lacks
+        files, which is kept and told apart."""
+        begun, started = datetime.now(UTC), time.monotonic()
+        name = sets.name_of(begun)
+        self._say("open the repository")
+        self._files.prepare()
+        self._database.prepare()
+        with _kept_files(session):
+            self._say("copy the database")
+            copy = self._database.copy(request.kind)
+            self._say("copy the files")
+            told, lakes, point = self._point(session, request, name)
+            snapshot = self._copy_files(name)
+        self._say("compare files and catalogs")
+        missing = self._missing(lakes, snapshot["snapshot_id"])
+        self._say("verify")
+        self._database.require_log()
+        # Everything is read again where somebody asked, and with each full backup.
+        everything = request.verify or copy.kind == "full"
+        if everything:
+            self._database.verify()
+        self._files.check(everything=everything)
+        incomplete = tuple(sorted(missing))
+        one = Set(name, copy.kind, copy.label, point, snapshot["snapshot_id"], "", everything, incomplete)
+        told |= {"set": one.as_dict(), "record": bool(self._settings.places.record.stat().st_size)}
+        self._store(one, told)
+        self._say("delete what is older than the retention")
+        deleted = self._retain()
+        result = {
+            "set": name,
+            "kind": copy.kind,
+            "label": copy.label,
+            "point": point.isoformat(),
+            "seconds": round(time.monotonic() - started, 1),
+            "database_bytes": copy.size,
+            "database_bytes_stored": copy.stored,
+            "files": sum(len(lake.files) for lake in lakes),
+            "file_bytes": int(snapshot["total_bytes_processed"]),
+            "file_bytes_stored": int(snapshot.get("data_added_packed", snapshot["data_added"])),
+            "tables": sum(len(lake.tables) for lake in lakes),
+            "everything_read_again": everything,
+            "snapshots_deleted": deleted,
+            "repository": self._settings.shown,
+        }
+        if missing:
+            reasons = "; ".join(f"{lake}: {reason}" for lake, reason in sorted(missing.items()))
+            raise BackupError(
+                f"the backup {name} was taken, but lacks files: {reasons}",
+                "every file that a catalog names to be in its lake's folder, and every catalog to be readable",
+                "restore the lake's files from an earlier backup, or drop the table; other lakes are backed up",
+            )
+        return result
+
+    def _point(self, session: Session, request: Request, name: str) -> tuple[dict[str, Any], list[Lake], datetime]:
+        """The moment that this set brings back. What the catalogs say just before must hold in what comes back."""
+        sockets = self._settings.places.sockets
+        lakes = catalogs.read(sockets)
+        told: dict[str, Any] = {
+            "deployment": self._settings.name,
+            "lakes": [lake.as_dict() for lake in lakes],
+            "history": history.read(sockets),
+        }
+        session.ask(_POINT, (name,))
+        ((point,),) = session.ask("SELECT clock_timestamp()")
+        requests.mark(session, request)
+        return told, lakes, point
+
+    def _copy_files(self, name: str) -> dict[str, Any]:
+        """Lakes, audit log, and the record of settings and secrets."""
+        places = self._settings.places
+        if not places.record.is_file():
+            raise BackupError(
+                f"{places.record} is not there", "settings and secrets, written down by ./stack", "./stack up"
+            )
+        return self._files.copy([places.lakes, places.audit, places.record], [f"set={name}", "data"])
+
+    def _missing(self, lakes: list[Lake], snapshot: str) -> dict[str, str]:
+        """Lakes of which not every file is in the snapshot, each with the reason."""
+        listing = self._files.listing(snapshot)
+        missing = {lake.database: f"its catalog cannot be read: {lake.problem}" for lake in lakes if lake.problem}
+        for lake in lakes:
+            absent = sorted(path for path, size in lake.files.items() if listing.get(path) != size)
+            if absent:
+                first = ", ".join(absent[:_SHOWN])
+                missing[lake.database] = f"{len(absent)} of {len(lake.files)} files are missing or differ: {first}"
+        return missing
+
+    def _store(self, one: Set, told: dict[str, Any]) -> None:
+        """Writes the manifest, with which the set exists, and reads it back."""
+        text = json.dumps(told, sort_keys=True)
+        stored = self._files.copy_text(MANIFEST, text, one.tags())
+        if self._files.text(stored["snapshot_id"], f"/{MANIFEST}") != text:
+            raise BackupError("the manifest reads otherwise than it was written", "the same", "look at the repository")
+
+    def _retain(self) -> int:
+        self._database.expire()
+        snapshots = self._files.snapshots()
+        kept = sets.read(snapshots, [copy.label for copy in self._database.copies()])
+        gone = sets.left_over(snapshots, kept)
+        self._files.forget(gone)
+        return len(gone)
+
+
+@contextmanager
+def _kept_files(session: Session) -> Iterator[None]:
+    """Between the copy of the database and that of the files, no file may go that the database names."""
+    for (lake,) in session.ask(_LAKES):
+        session.ask(_REGISTER, (lake, _CLONE))
+    try:
+        yield
+    finally:
+        release(session)
+
+
+def release(session: Session) -> None:
+    """Lets files go again; also those that a backup held which was killed."""
+    session.ask(_UNREGISTER, (_CLONE,))
+
+
+def listed(settings: Settings, database: Database, files: Files) -> list[Set]:
+    """All sets of the repository."""
+    if not files.exists():
+        raise BackupError(
+            f"there are no backups in {settings.shown}", "a repository that was written to", "./stack backup"
+        )
+    return sets.read(files.snapshots(), [copy.label for copy in database.copies()])
+
+
+@contextmanager
+def dagster(settings: Settings) -> Iterator[Session]:
+    """Dagster's database, where backups are asked for."""
+    with postgres.telling(), postgres.session(settings.places.sockets, "dagster") as session:
+        yield session

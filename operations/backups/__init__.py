@@ -1,0 +1,1 @@
+"""Backup and restore: what ./stack asks of the service `backup`, and in which order."""
