@@ -115,11 +115,10 @@ def checked() -> dg.AssetCheckResult:
 
 def test_the_check_tells_of_no_backup_and_of_an_old_one(asked: Server) -> None:
     assert checked().description == "there is no backup"
-    asked.sql(
-        "INSERT INTO provisioning.backup_requests (kind, state, ended_at) VALUES ('full', 'done', now() - interval '3 d')"
-    )
+    ended = "INSERT INTO provisioning.backup_requests (kind, state, ended_at) VALUES ('full', 'done', {})"
+    asked.sql(ended.format("now() - interval '3 days'"))
     assert checked().description == "the newest backup is 72 hours old"
-    asked.sql("INSERT INTO provisioning.backup_requests (kind, state, ended_at) VALUES ('full', 'done', now())")
+    asked.sql(ended.format("now()"))
     assert checked().passed
 
 

@@ -51,8 +51,8 @@ def backup() -> dg.Definitions:
 
 @dg.asset(
     key=KEY,
-    description="Database, lakes, audit log, settings and secrets in the repository of backups; fails when a file that a "
-    "catalog names is not there, or what was written reads otherwise.",
+    description="Database, lakes, audit log, settings and secrets in the repository of backups; fails when a file that "
+    "a catalog names is not there, or what was written reads otherwise.",
     group_name="backups",
     owners=OWNERS,
     kinds={"postgres", "ducklake"},
