@@ -39,9 +39,8 @@ def check(context: Context, locations: Iterable[str]) -> list[Problem]:
         for name in wanted:
             step.update(name)
             problems += _try(context, server, name, services[name])
-        step.done(
-            f"{', '.join(wanted)}: " + (f"{len(problems)} problems" if problems else "models and revisions agree")
-        )
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        step.done(count if problems else f"{', '.join(wanted)}: models and revisions agree")
     return problems
 
 
