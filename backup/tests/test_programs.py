@@ -1,0 +1,179 @@
+"""What pgBackRest and restic are asked, and what becomes of their answers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from backup.database_backup import Database
+from backup.errors import BackupError
+from backup.file_backup import Files
+from backup.programs import Done
+from backup.settings import S3, Places, Settings
+
+from backup import recovery, serving, settings
+
+INFO = [
+    {
+        "repo": [{"status": {"code": 0, "message": "ok"}}],
+        "backup": [
+            {
+                "label": "20261121-120000F",
+                "type": "full",
+                "error": False,
+                "timestamp": {"start": 1795262400, "stop": 1795262410},
+                "info": {"size": 100, "repository": {"delta": 10}},
+            },
+            {"label": "bad", "type": "incr", "error": True, "timestamp": {}, "info": {}},
+        ],
+    }
+]
+
+
+class Programs:
+    """Answers by the first word of a command that it knows."""
+
+    def __init__(self, **answers: Done) -> None:
+        self.answers = answers
+        self.calls: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+
+    def __call__(self, args: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: str = "") -> Done:
+        self.calls.append(list(args))
+        self.environments.append(dict(environment or {}))
+        return next((done for word, done in self.answers.items() if word in args), Done(0, "", ""))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Settings:
+    places = Places(secrets=tmp_path / "secrets", repository=tmp_path / "repository", work=tmp_path)
+    places.secrets.mkdir()
+    return Settings("prod", places=places)
+
+
+def test_a_copy_of_the_database_by_its_kind() -> None:
+    programs = Programs(info=Done(0, json.dumps(INFO), ""))
+    copy = Database(programs).copy("incremental")
+    assert programs.calls[0] == ["pgbackrest-repository", "backup", "--type=incr", "--no-expire-auto"]
+    assert (copy.label, copy.kind, copy.size, copy.stored) == ("20261121-120000F", "full", 100, 10)
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        (Done(50, "", "ERROR: [050]: unable to acquire lock"), "another backup is at work"),
+        (Done(31, "", "ERROR: [031]: unable to flush"), "passphrase does not open"),
+        (Done(39, "", "ERROR: [039]: No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_the_database_copy_complains_about(done: Done, words: str) -> None:
+    with pytest.raises(BackupError, match=words):
+        Database(Programs(backup=done)).copy("full")
+
+
+def test_a_repository_of_another_database_is_left_alone() -> None:
+    programs = Programs(**{"stanza-create": Done(28, "", "do not match")})
+    with pytest.raises(BackupError, match="backups of another database"):
+        Database(programs).prepare()
+    assert len(programs.calls) == 1
+
+
+def test_a_repository_that_cannot_be_read_is_no_empty_one() -> None:
+    broken = [{"repo": [{"status": {"code": 99, "message": "unable to decrypt"}}], "backup": []}]
+    with pytest.raises(BackupError, match="unable to decrypt"):
+        Database(Programs(info=Done(0, json.dumps(broken), ""))).copies()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(10, "there are no backups in"), (12, "passphrase does not open"), (11, "in use by another"), (1, "no route")],
+)
+def test_what_restic_complains_about(here: Settings, code: int, words: str) -> None:
+    with pytest.raises(BackupError, match=words):
+        Files(here, Programs(snapshots=Done(code, "", "Fatal: no route to host"))).snapshots()
+
+
+def test_damage_is_called_damage(here: Settings) -> None:
+    with pytest.raises(BackupError, match="found damage: pack 12ab"):
+        Files(here, Programs(check=Done(1, "", "pack 12ab: does not match"))).check(everything=True)
+
+
+def test_a_file_that_cannot_be_read_fails_the_copy(here: Settings) -> None:
+    with pytest.raises(BackupError, match="could not be read"):
+        Files(here, Programs(backup=Done(3, "", "permission denied"))).copy([Path("/var/lib/lake")], ["data"])
+
+
+def test_a_new_repository_is_made_and_an_old_one_opened(here: Settings) -> None:
+    new = Programs(config=Done(10, "", ""))
+    Files(here, new).prepare()
+    assert new.calls[-1][-1] == "init"
+    old = Programs()
+    Files(here, old).prepare()
+    assert old.calls[-1][-2:] == ["unlock", "--remove-all"]
+
+
+def test_a_reader_leaves_no_lock(here: Settings) -> None:
+    programs = Programs()
+    Files(here, programs, reading=True).snapshots()
+    assert programs.calls[0][:3] == ["restic", "--no-cache", "--no-lock"]
+
+
+def test_a_bucket_by_tls_with_keys_and_an_authority(here: Settings) -> None:
+    for name in ("backup_s3_key", "backup_s3_key_secret", "backup_s3_authority"):
+        (here.places.secrets / name).write_text(f"{name} of mine\n")
+    programs = Programs()
+    s3 = Settings("prod", S3("storage.internal:8333", "backups", "eu-central-1"), places=here.places)
+    Files(s3, programs).snapshots()
+    environment = programs.environments[0]
+    assert environment["RESTIC_REPOSITORY"] == "s3:https://storage.internal:8333/backups/prod/files"
+    assert environment["AWS_SECRET_ACCESS_KEY"] == "backup_s3_key_secret of mine"
+    assert programs.calls[0][-4:-2] == ["--cacert", str(here.places.secrets / "backup_s3_authority")]
+    assert not any("of mine" in part for part in programs.calls[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"BACKUP_NAME": ""}, "BACKUP_NAME"),
+        ({"BACKUP_S3_ENDPOINT": "s3.example.org"}, "BACKUP_S3_BUCKET"),
+        ({"BACKUP_S3_ENDPOINT": "https://s3.example.org", "BACKUP_S3_BUCKET": "b"}, "without a scheme"),
+    ],
+)
+def test_settings_that_cannot_be(values: dict[str, str], words: str) -> None:
+    with pytest.raises(BackupError) as caught:
+        settings.load({"BACKUP_NAME": "prod", **values})
+    assert words in caught.value.found + caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("values", "on"), [({}, True), ({"BACKUPS": "off"}, False), ({"DEPLOYMENT": "branch-7"}, False)]
+)
+def test_backups_are_for_production(values: dict[str, str], on: bool) -> None:
+    assert settings.load({"BACKUP_NAME": "prod", **values}).on is on
+
+
+def test_one_at_a_time(here: Settings) -> None:
+    with (
+        serving.alone(here.places.work),
+        pytest.raises(BackupError, match="another backup"),
+        serving.alone(here.places.work),
+    ):
+        pass
+
+
+def test_it_is_well_while_its_loop_turns_or_a_backup_takes_hours(here: Settings) -> None:
+    assert not serving.healthy(here)
+    with serving.alone(here.places.work):
+        assert serving.healthy(here)
+    (here.places.work / "heartbeat").touch()
+    assert serving.healthy(here)
+
+
+def test_a_restored_cluster_forgets_where_it_stopped(tmp_path: Path) -> None:
+    kept = "# Do not edit\nwork_mem = '4MB'\n"
+    (tmp_path / "postgresql.auto.conf").write_text(
+        kept + "restore_command = 'pgbackrest archive-get %f \"%p\"'\nrecovery_target_name = 'x'\n"
+        "recovery_target_action = 'promote'\n"
+    )
+    recovery.forget_target(tmp_path)
+    assert (tmp_path / "postgresql.auto.conf").read_text() == kept
