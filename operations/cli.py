@@ -11,6 +11,7 @@ from operations.calls import Call, Json, context_of, end_with, locked
 from operations.deployment import PROD, Deployment
 from operations.errors import StackError
 from operations.locations.scaffold import Wish
+from operations.migrations import commands as migration_commands
 from operations.reconcile import commands as reconcile_commands
 from operations.releases import commands as release_commands
 from operations.report import Report
@@ -44,6 +45,7 @@ app.add_typer(release_commands.app)
 app.add_typer(branch_commands.app)
 app.add_typer(reconcile_commands.app)
 app.add_typer(backup_commands.app)
+app.add_typer(migration_commands.app)
 
 
 @app.callback()

@@ -1,0 +1,1 @@
+"""Writing and trying migrations of a location's tables on this machine."""
