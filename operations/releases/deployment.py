@@ -1,6 +1,7 @@
 """deploy: build and try everything first, then put one location after the other in place, or leave it as it was."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -167,14 +168,18 @@ def undone_on_failure(context: Context) -> Iterator[None]:
     except BaseException as error:
         change = journal.read(context.deployment)
         if change is not None:
-            context.report.warn(f"{change.location}: {_first_line(error)}; the former version is put back")
+            context.report.warn(f"{change.location}: {_first_line(error)}; all is made to agree with .env again")
             journal.settle(context, change, _failed(error))
         raise
 
 
 @contextmanager
 def as_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the work as Ctrl-C does: in order, and not in the middle."""
+    """SIGTERM and SIGHUP end the work as Ctrl-C does: in order, and not in the middle. (Python lets none but the main
+    thread say so.)"""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operations import environment_file
+from operations import cli, environment_file
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import content, deployment, history, journal, listing, planning, tags
@@ -400,3 +400,17 @@ def test_set_value_changes_one_setting_and_keeps_the_rest(tmp_path: Path) -> Non
     environment_file.set_value(path, "NEW", "x")
     assert path.read_text() == "# A comment.\nA=3\nB='two words'\nNEW=x\n"
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["deploy"], "nothing is named to deploy"),
+        (["deploy", "ingestion", "--from", "/nowhere/at/all"], "/nowhere/at/all is no folder"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused_before_anything(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--deployment", "there-is-none", *arguments]) == 1
+    assert words in capsys.readouterr().err
