@@ -1,6 +1,8 @@
 """Making containers equal to the files: only those that differ, each after what it depends on."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from operations import docker, live_networks
@@ -16,25 +18,19 @@ UNSEEN = {"mounted"}
 
 
 def apply(context: Context, files: Wanted, differences: list[Difference]) -> None:
-    """Replace or start what differs, and end what no file names.
-
-    One service after the other with --no-deps: Compose 2.26 starts anew whatever depends on a service that it replaces.
-    """
-    differing = {each.subject for each in differences if each.subject in files.services}
+    """Replace or start what differs, and end what no file names."""
     unseen = {each.subject for each in differences if each.kind in UNSEEN}
+    differing = {each.subject for each in differences if each.subject in files.services}
     departed = [each.subject for each in differences if each.kind == "departed"]
     with context.report.step("Replace " + (", ".join(sorted(differing)) or "nothing")) as step:
         kept = live_networks.keep_postgres(context)
         if kept is not None and not _must_be_replaced(differences):
             differing.discard(drift.POSTGRES)
+        starter = Starter(context, files, kept)
         for level in levels(files.services, differing):
             step.update(", ".join(level))
-            for name in (each for each in level if drift.is_one_shot(files.services[each])):
-                _run_once(context, name)
-            lasting = [each for each in level if not drift.is_one_shot(files.services[each])]
-            _start(context, [each for each in lasting if each not in unseen])
-            _start(context, [each for each in lasting if each in unseen], "--force-recreate")
-        _wait(context, [name for name in differing if not drift.is_one_shot(files.services[name])])
+            starter.start(level, unseen)
+        starter.wait([name for name in differing if not drift.is_one_shot(files.services[name])])
         live_networks.settle(context)
         _end_departed(context, departed)
         step.done("all healthy" if differing else "")
@@ -60,41 +56,58 @@ def levels(services: Mapping[str, Mapping[str, Any]], chosen: Iterable[str]) -> 
     return [[name for name in services if name in wanted and of(name) == number] for number in numbers]
 
 
-def start(context: Context, services: list[str], *options: str) -> list[str]:
-    """Start these services as described, and touch no other."""
-    args = ("up", "--detach", "--no-deps", "--no-build", *options, *services)
-    return docker.compose(context.deployment, "--progress", "plain", *args)
+@dataclass(frozen=True)
+class Starter:
+    """Starts services as described, a level at a time.
 
+    Compose 2.26 starts anew whatever depends on a service that it replaces, but only within one call: so each level has
+    calls of its own. Dependencies are left out where there are none, and only there, for they are part of the hash.
+    """
 
-def _start(context: Context, services: list[str], *options: str) -> None:
-    if not services:
-        return
-    # The database has to answer before whoever needs it is started; all others are waited for together, at the end.
-    wait = ("--wait", "--wait-timeout", str(up.START_SECONDS)) if drift.POSTGRES in services else ()
-    result = context.executor.run(start(context, services, *options, *wait), check=False, timeout=up.START_SECONDS + 60)
-    if not result.ok:
-        raise not_started(context, services, CommandError(result))
+    context: Context
+    files: Wanted
+    kept: Path | None
 
+    def start(self, level: list[str], unseen: set[str]) -> None:
+        """Services that are not waited for, then the database, then those that run once, each to its end."""
+        once = [name for name in level if drift.is_one_shot(self.files.services[name])]
+        lasting = [name for name in level if name not in once and name != drift.POSTGRES]
+        for forced in (False, True):
+            for alone in (True, False):
+                chosen = [each for each in lasting if (each in unseen) == forced and self._is_alone(each) == alone]
+                self._run(chosen, *(["--force-recreate"] if forced else []))
+        if drift.POSTGRES in level:
+            # It has to answer before whoever needs it is started; all others are waited for together, at the end.
+            self._run([drift.POSTGRES], "--wait", "--wait-timeout", str(up.START_SECONDS))
+        for name in once:
+            self._run_once(name)
 
-def _run_once(context: Context, service: str) -> None:
-    """A service that ends by itself: to its end, and it has to end well."""
-    result = context.executor.run(start(context, [service], "--force-recreate"), check=False, timeout=120)
-    own = next((each for each in context.containers() if each.is_service and each.service == service), None)
-    if not result.ok or own is None:
-        raise not_started(context, [service], CommandError(result))
-    ended = context.executor.run(["docker", "wait", own.id], check=False, timeout=up.START_SECONDS)
-    if ended.stdout.strip() != "0":
-        raise not_started(context, [service], CommandError(ended))
+    def wait(self, services: list[str]) -> None:
+        """Until all of them are healthy."""
+        options = ("--no-deps", "--no-recreate", "--wait", "--wait-timeout", str(up.START_SECONDS))
+        self._run(services, *options)
 
+    def _run_once(self, service: str) -> None:
+        self._run([service], "--force-recreate")
+        context = self.context
+        own = next((each for each in context.containers() if each.is_service and each.service == service), None)
+        waiting = ["docker", "wait", own.id if own else service]
+        ended = context.executor.run(waiting, check=False, timeout=up.START_SECONDS)
+        if ended.stdout.strip() != "0":
+            raise not_started(context, [service], CommandError(ended))
 
-def _wait(context: Context, services: list[str]) -> None:
-    """Until all of them are healthy."""
-    if not services:
-        return
-    options = ("--no-recreate", "--wait", "--wait-timeout", str(up.START_SECONDS))
-    result = context.executor.run(start(context, services, *options), check=False, timeout=up.START_SECONDS + 60)
-    if not result.ok:
-        raise not_started(context, services, CommandError(result))
+    def _run(self, services: list[str], *options: str) -> None:
+        if not services:
+            return
+        alone = ("--no-deps",) if "--no-deps" not in options and all(map(self._is_alone, services)) else ()
+        args = ("up", "--detach", "--no-build", *alone, *options, *services)
+        command = docker.compose(self.context.deployment, "--progress", "plain", *args, last_file=self.kept)
+        result = self.context.executor.run(command, check=False, timeout=up.START_SECONDS + 60)
+        if not result.ok:
+            raise not_started(self.context, services, CommandError(result))
+
+    def _is_alone(self, service: str) -> bool:
+        return not self.files.services[service].get("depends_on")
 
 
 def not_started(context: Context, services: list[str], error: CommandError) -> StackError:

@@ -113,9 +113,13 @@ class Engine(FakeExecutor):
     ) -> Result:
         return self.run(args, env=env, check=check)
 
-    def up(self, service: str, spec: Mapping[str, Any], *, force: bool = False, keep: bool = False) -> bool:
+    def up(
+        self, service: str, spec: Mapping[str, Any], *, force: bool = False, keep: bool = False, alone: bool = False
+    ) -> bool:
         """As Compose does: made where there is none or another; whether it runs well."""
-        described, image = _hash(spec), self.images[spec["image"]]
+        # With --no-deps Compose forgets dependencies before it computes the hash.
+        described = _hash({key: value for key, value in spec.items() if key != "depends_on" or not alone})
+        image = self.images[spec["image"]]
         known = self.containers.get(service)
         if known is None or ((force or known["hash"] != described or known["image"] != image) and not keep):
             self.made += 1
@@ -192,9 +196,13 @@ class Engine(FakeExecutor):
             return _result(words, "" if all(well) else "it does not build", 0 if all(well) else 1)
         if "up" in words:
             options = {"force": "--force-recreate" in words, "keep": "--no-recreate" in words}
+            options["alone"] = "--no-deps" in words
             missing = [name for name in _named(words, services) if services[name]["image"] not in self.images]
             if missing:
                 return _result(words, f"No such image: {missing}", 1)
+            if not options["alone"]:
+                for name in _dependencies(services, _named(words, services)):
+                    self.up(name, services[name])
             well = [self.up(name, services[name], **options) for name in _named(words, services)]
             return _result(words, "", 0 if all(well) or "--wait" not in words else 1)
         return _result(words, "")
@@ -208,8 +216,17 @@ class Engine(FakeExecutor):
 
 
 def _hash(spec: Mapping[str, Any]) -> str:
-    relevant = {key: value for key, value in spec.items() if key not in ("build", "depends_on")}
+    relevant = {key: value for key, value in spec.items() if key != "build"}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def _dependencies(services: Mapping[str, Any], names: list[str]) -> list[str]:
+    """What these depend on, directly or by way of others, the deepest first."""
+    found: list[str] = []
+    for name in names:
+        direct = list(services[name].get("depends_on") or ())
+        found += [each for each in (*_dependencies(services, direct), *direct) if each not in found]
+    return [each for each in found if each not in names]
 
 
 def _folder(spec: Mapping[str, Any]) -> str:
