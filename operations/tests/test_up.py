@@ -212,6 +212,15 @@ def test_it_waits_for_the_gateway_and_for_every_location(ready: Machine, monkeyp
     assert "Load code locations: ingestion, analytics" in ready.out.getvalue()
 
 
+@pytest.mark.usefixtures("no_pauses")
+def test_a_location_that_still_migrates_is_waited_for(ready: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "Could not reach user code server. gRPC Error code: UNAVAILABLE"
+    late = [*LOADED, gateway.Location("analytics", loading=False, error=told)]
+    both = [*LOADED, gateway.Location("analytics", loading=False)]
+    monkeypatch.setattr(gateway, "as_admin", lambda _: FakeGateway(late, late, both))
+    assert up.up(ready.context()) == 0
+
+
 def test_one_teams_broken_code_is_told_and_the_rest_is_up(ready: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = gateway.Location("analytics", loading=False, error="Traceback\nModuleNotFoundError: No module named 'x'")
     monkeypatch.setattr(gateway, "as_admin", lambda _: FakeGateway([*LOADED, broken]))

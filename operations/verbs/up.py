@@ -9,6 +9,8 @@ from operations.releases import standing
 
 START_SECONDS = 600
 LOAD_SECONDS = 180
+# Dagster's words for a code server that does not answer (yet).
+UNREACHED = "Could not reach user code server"
 # Some locations do not load; the deployment runs. Another code than 1, so that a script can tell it apart.
 LOCATIONS_BROKEN = 3
 
@@ -98,7 +100,8 @@ def _load(context: Context) -> list[gateway.Location]:
             except gateway.UnreachableError as error:
                 last = str(error)
                 return None
-            waiting_for = [location.name for location in found if location.loading]
+            # A server that first migrates its tables answers later than it is asked; it is asked again without our doing.
+            waiting_for = [one.name for one in found if one.loading or UNREACHED in one.error]
             last = f"waiting for {', '.join(waiting_for)}"
             step.update(last)
             return None if waiting_for or not found else found
