@@ -100,7 +100,7 @@ def _load(context: Context) -> list[gateway.Location]:
             except gateway.UnreachableError as error:
                 last = str(error)
                 return None
-            # A server that first migrates its tables answers later than it is asked; it is asked again without our doing.
+            # One that first migrates its tables answers later than it is asked; the webserver asks again by itself.
             waiting_for = [one.name for one in found if one.loading or UNREACHED in one.error]
             last = f"waiting for {', '.join(waiting_for)}"
             step.update(last)
