@@ -201,7 +201,8 @@ def test_each_page_says_that_it_is_a_branch_and_covers_nothing(deployment: Deplo
         assert root
         assert strip["y"] == 0
         assert link["y"] >= strip["height"]
-        # The page ends where the window does: nothing of it is pushed out of sight.
+        # The page fills what is left: nothing of it is covered, nor pushed out of sight.
+        assert root["y"] >= strip["height"]
         assert root["y"] + root["height"] <= page.viewport_size["height"] + 1  # type: ignore[index]
         browser.close()
 

@@ -1,7 +1,8 @@
 """The line that says on each page that this is not production, in the page itself, so that no plug-in can miss it.
 
 Static HTML and CSS: Dagster's policy for its page allows styles, and scripts only by nonce. The page gives up a strip
-for it at the top instead of being covered; Dagster's own layout fills what is left.
+for it at the top instead of being covered; Dagster's own layout fills what is left. (Its own styles come later and reset
+the body's, so the strip is taken inside.)
 """
 
 from html import escape
@@ -9,8 +10,8 @@ from html import escape
 HEIGHT = "28px"
 # Dark on amber: 10:1, more than the 7:1 that WCAG asks for at the strictest.
 _STYLE = f"""<style>
-body {{ padding-top: {HEIGHT}; box-sizing: border-box; height: 100vh; }}
-#__next, #root {{ height: calc(100vh - {HEIGHT}) !important; min-height: 0 !important; }}
+#__next {{ box-sizing: border-box; height: 100vh; padding-top: {HEIGHT} !important; }}
+#root {{ height: calc(100vh - {HEIGHT}) !important; min-height: 0 !important; }}
 #deployment-banner {{ position: fixed; top: 0; left: 0; right: 0; height: {HEIGHT}; z-index: 10000; padding: 0 12px;
   overflow: hidden; white-space: nowrap; text-overflow: ellipsis; text-align: center;
   background: #ffc53d; color: #2b1d00; font: 600 13px/{HEIGHT} sans-serif; }}
