@@ -1,8 +1,8 @@
 """The line that says on each page that this is not production, in the page itself, so that no plug-in can miss it.
 
 Static HTML and CSS: Dagster's policy for its page allows styles, and scripts only by nonce. The page gives up a strip
-for it at the top instead of being covered; Dagster's own layout fills what is left. (Its own styles come later and reset
-the body's, so the strip is taken inside.)
+for it at the top instead of being covered; Dagster's own layout fills what is left. Its styles come later and reset
+those of the body, so the strip is taken inside.
 """
 
 from html import escape
