@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.development import locations
 from operations.errors import StackError
 from operations.migrations import local
 from operations.testing import environments
@@ -36,7 +37,7 @@ def test_a_revision_is_written_in_the_environment_of_the_location(checkout: Mach
 
 
 def test_no_server_of_the_deployment_is_used(checkout: Machine) -> None:
-    (location,) = local.discover(checkout.root, ["ingestion"])
+    (location,) = locations.discover(checkout.root, ["ingestion"])
     found = local.settings(location)
     assert (found["POSTGRES_HOST"], found["DEPLOYMENT"], found["CODE_LOCATION_PACKAGE"]) == ("", "", "the_package")
 
