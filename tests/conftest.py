@@ -51,7 +51,9 @@ def deployment() -> Iterator[Deployment]:
     """The shipped deployment with its sample source and two locations of the tests, brought up by ./stack."""
     kept = os.environ.get("TEST_DEPLOYMENT")
     if kept and (Deployment(kept).home / ".env").exists():
-        yield Deployment.existing(kept)
+        existing = Deployment.existing(kept)
+        yield existing
+        existing.close()
         return
     own = Deployment(kept) if kept else Deployment.fresh()
     own.write_settings()
@@ -65,7 +67,9 @@ def deployment() -> Iterator[Deployment]:
         own.stack("user", "add", "dana", "--group", "data-engineers", "--password-stdin", stdin=PASSWORD + "\n")
         yield own
     finally:
-        if not kept:
+        if kept:
+            own.close()
+        else:
             own.remove()
 
 

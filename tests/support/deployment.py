@@ -178,10 +178,14 @@ class Deployment:
             (folder / f"{name}.json").write_text(docker("inspect", name, check=False))
         return folder
 
-    def remove(self) -> None:
-        """Takes all of it away, however far it came."""
+    def close(self) -> None:
+        """Ends the connections of all users; an open one is a warning at the end of the session."""
         for client in self._clients.values():
             client.http.close()
+
+    def remove(self) -> None:
+        """Takes all of it away, however far it came."""
+        self.close()
         if (self.home / ".env").exists():
             self.stack("down", "--delete-data", "--yes", check=False)
         for name in self.containers():
