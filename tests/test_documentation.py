@@ -43,8 +43,8 @@ def test_every_verb_has_a_page() -> None:
 
 def test_settings_are_the_variables_of_compose() -> None:
     files = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "overlays").glob("*.yml")]
-    used = {name for path in files for name in re.findall(r"\$\{([A-Z_]+)", path.read_text())}
-    documented = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    used = {name for path in files for name in re.findall(r"\$\{([A-Z0-9_]+)", path.read_text())}
+    documented = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     compose_own = {"COMPOSE_PROJECT_NAME"}
     assert used - compose_own == documented - NOT_INTERPOLATED
 
