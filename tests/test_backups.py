@@ -17,7 +17,7 @@ from tests.support.graphql import GraphQL
 pytestmark = pytest.mark.needs("ingestion")
 TABLES = """
 select table_schema || '.' || table_name as name from information_schema.tables
-where table_catalog = current_database() and table_type = 'BASE TABLE' order by 1"""
+where table_catalog = 'ingestion' and table_type = 'BASE TABLE' order by 1"""
 DAYS = [f"2013-12-{day:02d}" for day in (28, 29, 30)]
 
 
@@ -34,7 +34,8 @@ def state(deployment: Deployment) -> State:
     """Checksums of every table of the lake, all runs that ended, and which schedules and sensors are on."""
     names = [str(row["name"]) for row in lake_rows(deployment, "ingestion", TABLES)]
     query = " union all ".join(
-        f"select '{name}' as name, count(*) as rows, bit_xor(hash(one)) as sum from {name} as one" for name in names
+        f"select '{name}' as name, count(*) as rows, bit_xor(hash(one)) as sum from ingestion.{name} as one"
+        for name in names
     )
     rows = lake_rows(deployment, "ingestion", query)
     ended = deployment.sql("select run_id, status from runs where status in ('SUCCESS', 'FAILURE', 'CANCELED')")

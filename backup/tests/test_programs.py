@@ -71,6 +71,13 @@ def test_what_the_database_copy_complains_about(done: Done, words: str) -> None:
         Database(Programs(backup=done)).copy("full")
 
 
+@pytest.mark.parametrize("printed", ["stanza: main\nstatus: error\n  checksum invalid: 1", ""])
+def test_damage_in_the_database_copy_is_found_though_the_program_ends_well(printed: str) -> None:
+    with pytest.raises(BackupError, match="found damage"):
+        Database(Programs(verify=Done(0, printed, ""))).verify()
+    Database(Programs(verify=Done(0, "stanza: main\nstatus: ok\n", ""))).verify()
+
+
 def test_a_repository_of_another_database_is_left_alone() -> None:
     programs = Programs(**{"stanza-create": Done(28, "", "do not match")})
     with pytest.raises(BackupError, match="backups of another database"):

@@ -42,8 +42,9 @@ class Taking:
         begun, started = datetime.now(UTC), time.monotonic()
         name = sets.name_of(begun)
         self._say("open the repository")
-        self._files.prepare()
+        # This one first: restic tries for a quarter of an hour before it says that a server is not trusted.
         self._database.prepare()
+        self._files.prepare()
         with _kept_files(session):
             self._say("copy the database")
             copy = self._database.copy(request.kind)
@@ -158,11 +159,12 @@ def release(session: Session) -> None:
 
 def listed(settings: Settings, database: Database, files: Files) -> list[Set]:
     """All sets of the repository."""
+    copies = database.copies()
     if not files.exists():
         raise BackupError(
             f"there are no backups in {settings.shown}", "a repository that was written to", "./stack backup"
         )
-    return sets.read(files.snapshots(), [copy.label for copy in database.copies()])
+    return sets.read(files.snapshots(), [copy.label for copy in copies])
 
 
 @contextmanager

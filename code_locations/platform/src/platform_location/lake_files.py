@@ -86,4 +86,6 @@ def _names(catalog: Session, question: str) -> set[str]:
 
 
 def _data_files(root: Path) -> Iterator[tuple[tuple[str, ...], "files.os.stat_result"]]:
-    return ((parts, found) for parts, found in files.walk(root) if _NAME.fullmatch(parts[-1]))
+    # Folders with a dot are what a restore lays beside the lake, and what definitions keep: no table's.
+    entries = ((parts, found) for parts, found in files.walk(root) if not parts[0].startswith("."))
+    return ((parts, found) for parts, found in entries if _NAME.fullmatch(parts[-1]))
