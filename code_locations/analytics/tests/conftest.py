@@ -1,5 +1,6 @@
 """A lake in files with the real flights of 2013, and one build of all models on it."""
 
+import gc
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -69,6 +70,8 @@ class Lake:
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         from analytics.lake_session import extension_file
 
+        # What dbt's adapter has let go of, Python 3.13 leaves attached until its collector comes by.
+        gc.collect()
         with duckdb.connect() as connection:
             connection.execute(f"load '{extension_file('ducklake')}'")
             for name in ("ingestion", "analytics"):
