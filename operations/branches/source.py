@@ -78,7 +78,7 @@ def choose(origin: Context, source: Source, named: Iterable[str]) -> dict[str, s
             raise StackError(
                 f"the location {name} comes as an image, {services[name]['image']}",
                 "a location with a folder in this repository",
-                f"./stack location image {name} --image REFERENCE in another checkout, with a deployment of its own, tries one",
+                f"try it in another checkout, with a deployment of its own: ./stack location image {name} --image REF",
             )
     if wanted:
         return dict.fromkeys(wanted, "named")

@@ -71,7 +71,7 @@ def test_the_first_call_makes_the_environment_and_the_next_ones_use_it(
         result = run(checkout, "up", "--deployment", "a b")
         assert result.returncode == 0, result.stderr
         assert result.stdout == (
-            f"operations -m operations up --deployment a b PYTHONPATH={checkout}:{checkout}/libraries/access/src\n"
+            f"operations -P -m operations up --deployment a b PYTHONPATH={checkout}:{checkout}/libraries/access/src\n"
         )
     made, installed = log(tmp_path)
     assert made == "made"
