@@ -122,7 +122,8 @@ def settle(context: Context, change: Change, result: str) -> None:
     put_back(context, change)
     history.record(deployment, replace(release, result=result))
     forget(deployment)
-    if not change.back and tags.is_release(release.tag):
+    # The image of an attempt to deploy is of no use; what a rollback went to is as good as before.
+    if release.result == history.DEPLOYED and tags.is_release(release.tag):
         building.remove(context, [tags.image(deployment, change.location, release.tag)])
 
 
@@ -132,13 +133,17 @@ def put_back(context: Context, change: Change) -> None:
     if change.migrating and change.back:
         # By the image that is in force: it brought them, and does not start without them.
         migration.upgrade(context, name, {}, change.revision)
+    # What .env says is true, even where something else ran before.
+    here = tags.is_release(change.release.tag)
+    wanted = change.former_image
+    if here:
+        wanted = tags.image(context.deployment, name, tags.in_force(context.deployment, name))
     container = serving.container_of(context, name)
-    if container is None or container.image != change.former_image or container.state != "running":
+    if container is None or container.image != wanted or container.state != "running":
         since = time.time()
-        pinned = None if tags.is_release(change.release.tag) else change.former_image
-        serving.swap(context, name, {}, pinned=pinned)
+        serving.swap(context, name, {}, pinned=None if here else wanted)
         try:
-            serving.await_loaded(context, name, change.former_image, "", since)
+            serving.await_loaded(context, name, wanted, "", since)
         except StackError as error:
             # It is the one that was there, in whatever state it was.
             context.report.warn(f"the former version is back as it was: {error.found}")

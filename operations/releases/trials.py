@@ -57,6 +57,8 @@ def run_tests(context: Context, root: Path, name: str, service: Mapping[str, Any
 def tests(container: str, image: str, root: Path, folder: str) -> list[str]:
     """Run pytest on a location's tests; the code under test is the image's, not the tree's."""
     pytest = ["-m", "pytest", "-c", f"{CHECKOUT}/pyproject.toml", "--rootdir", f"{CHECKOUT}/{folder}"]
+    # What lies above a location is none of its tests' business.
+    pytest += ["--confcutdir", f"{CHECKOUT}/{folder}"]
     return [
         *("docker", "run", "--name", container, *SANDBOX, "--volume", f"{root}:{CHECKOUT}:ro"),
         *("--env", "PYTHONDONTWRITEBYTECODE=1", "--entrypoint", "python", image),

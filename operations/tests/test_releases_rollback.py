@@ -141,6 +141,16 @@ def test_a_target_that_does_not_load_brings_the_newer_one_and_its_tables_back(ma
 
 
 @pytest.mark.usefixtures("clock")
+def test_the_image_of_a_rollback_that_failed_stays(machine: Machine, world: World) -> None:
+    first, second = release(machine, world, 1), release(machine, world, 2)
+    world.load_error[f"prod/ingestion:{first}"] = "ImportError: its source is gone"
+    with pytest.raises(StackError, match="ingestion does not load"):
+        rollback.rollback(machine.context(), "ingestion")
+    assert f"prod/ingestion:{first}" in world.images
+    assert world.image("ingestion") == f"prod/ingestion:{second}"
+
+
+@pytest.mark.usefixtures("clock")
 def test_old_images_go_and_those_in_use_stay(machine: Machine, world: World) -> None:
     made = [release(machine, world, number) for number in range(1, 4)]
     # A queued run and somebody's container hold two of them.
