@@ -126,11 +126,11 @@ def test_the_copy_writes_and_keeps_to_its_own_repository(copy: Deployment, deplo
 @pytest.fixture
 def repository(deployment: Deployment, story: Story, tmp_path: Path) -> Path:
     """A copy of the repository on the host, to be damaged."""
-    docker("cp", "--archive", f"{deployment.container('backup')}:/var/lib/backups/{deployment.name}", str(tmp_path))
-    os.chmod(tmp_path, 0o755)
-    for parent in tmp_path.parents:
-        if parent != parent.parent and not parent.stat().st_mode & 0o001:
-            os.chmod(parent, parent.stat().st_mode | 0o001)
+    docker("cp", f"{deployment.container('backup')}:/var/lib/backups/{deployment.name}", str(tmp_path))
+    # Readable for the service's user, whoever runs the tests.
+    above = [parent for parent in tmp_path.parents if parent.stat().st_uid == os.getuid()]
+    for path in (*above, tmp_path, *tmp_path.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
     return tmp_path / deployment.name
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from operations.deployment import NAME, Deployment
+from operations.deployment import NAME, PROD, Deployment
 from operations.errors import StackError
 
 PASSPHRASE = "backup_passphrase"  # noqa: S105
@@ -36,7 +36,7 @@ def resolve(deployment: Deployment, wanted: str) -> Source:
     """The repository that --from names. Raises `StackError` when it cannot be one."""
     if "/" in wanted:
         folder = _folder(Path(wanted).expanduser().resolve())
-        return _opened(Source(folder.name, str(folder.parent), deployment.secrets()))
+        return _opened(Source(folder.name, str(folder.parent), _secrets(deployment)))
     if not wanted or wanted == deployment.name:
         return _opened(_of(deployment, deployment.name))
     if not NAME.fullmatch(wanted):
@@ -53,7 +53,14 @@ def _of(deployment: Deployment, name: str) -> Source:
     settings = deployment.settings()
     directory = settings.get("BACKUP_DIRECTORY", "")
     mount = str((deployment.root / directory).resolve()) if directory else f"{name}_backups"
-    return Source(name, mount, deployment.secrets(), {key: settings.get(key, "") for key in S3})
+    return Source(name, mount, _secrets(deployment), {key: settings.get(key, "") for key in S3})
+
+
+def _secrets(deployment: Deployment) -> Path:
+    """Its secrets; of a deployment beside prod that was not started yet, those that it will have, and not prod's."""
+    if deployment.env_file.exists() or deployment.name == PROD:
+        return deployment.secrets()
+    return (deployment.home / "secrets").resolve()
 
 
 def _folder(path: Path) -> Path:

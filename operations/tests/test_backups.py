@@ -256,6 +256,13 @@ def test_from_a_folder_or_the_folder_above(machine: Machine, secrets: Path, tmp_
         source.resolve(deployment, str(tmp_path / "disk" / "prod" / "files"))
 
 
+def test_a_deployment_beside_does_not_try_prods_passphrase(machine: Machine, secrets: Path, tmp_path: Path) -> None:
+    for name in source.INSIDE:
+        (tmp_path / "disk" / "prod" / name).mkdir(parents=True)
+    with pytest.raises(StackError, match="restored/secrets/backup_passphrase does not exist"):
+        source.resolve(Deployment(machine.root, "restored"), str(tmp_path / "disk"))
+
+
 def test_from_another_deployment_with_its_own_passphrase(machine: Machine, secrets: Path) -> None:
     machine.made_env(SECRETS_DIR="./secrets")
     found = source.resolve(Deployment(machine.root, "restored"), "prod")
