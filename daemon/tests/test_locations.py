@@ -53,7 +53,8 @@ class CodeServer:
 
     def end(self):
         if self.process:
-            self.process.terminate()
+            # It would first wait for its callers, half a minute and more: Compose ends it so after a while.
+            self.process.kill()
             self.process.wait(timeout=60)
 
 
