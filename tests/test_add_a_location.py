@@ -14,7 +14,7 @@ from tests.support.deployment import ROOT, Deployment, docker, lake_rows, runnin
 from tests.support.graphql import GraphQL
 
 # These join and leave networks, or get another mount, and hold no state: they are replaced.
-REPLACED = {"webserver", "daemon", "migrate", "platform"}
+REPLACED = {"webserver", "daemon", "migrate", "platform", "backup"}
 
 
 class Checkout:
