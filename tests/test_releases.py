@@ -65,7 +65,7 @@ def test_deploy_break_deploy_and_roll_back_while_runs_go_on(
 
     # Its tests fail: refused, and nothing was touched.
     repository.commit("v2", tested="v1")
-    printed = repository.stack("deploy", "--changed", code=1)
+    printed = repository.stack("deploy", "probe", "--changed", code=1)
     assert "the tests of probe fail in its new image" in printed
     assert (repository.tag(), started(deployment)) == (first, before)
 
