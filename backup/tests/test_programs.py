@@ -86,9 +86,9 @@ def test_a_repository_of_another_database_is_left_alone() -> None:
 
 
 def test_a_repository_that_cannot_be_read_is_no_empty_one() -> None:
-    broken = [{"repo": [{"status": {"code": 99, "message": "unable to decrypt"}}], "backup": []}]
+    broken = '[{"repo": [{"status": {"code": 99, "message": "unable to decrypt \x01\n"}}], "backup": []}]'
     with pytest.raises(BackupError, match="unable to decrypt"):
-        Database(Programs(info=Done(0, json.dumps(broken), ""))).copies()
+        Database(Programs(info=Done(0, broken, ""))).copies()
 
 
 @pytest.mark.parametrize(

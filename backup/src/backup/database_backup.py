@@ -49,7 +49,8 @@ class Database:
     def copies(self) -> list[Copy]:
         """All of them, oldest first; none where there is no repository yet."""
         done = self._expect(self._call("info", "--output=json"))
-        entries: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+        # Not strict: with another passphrase the message has pieces of what was read in it.
+        entries: list[dict[str, Any]] = json.loads(done.stdout or "[]", strict=False)
         if entries and any(repository["status"]["code"] not in (0, 1, 2) for repository in entries[0]["repo"]):
             self._refuse(entries[0])
         return [_copy(each) for entry in entries for each in entry.get("backup", ()) if not each.get("error")]
@@ -103,7 +104,8 @@ class Database:
 
     @staticmethod
     def _refuse(entry: dict[str, Any]) -> None:
-        message = "; ".join(str(repository["status"]["message"]) for repository in entry["repo"])
+        told = "; ".join(str(repository["status"]["message"]) for repository in entry["repo"])
+        message = "".join(letter if letter.isprintable() else " " for letter in told)[:300]
         raise BackupError(
             f"the backups of the database cannot be read: {message}",
             "a repository that is there, whole, and opened by secrets/backup_passphrase",

@@ -42,9 +42,12 @@ class Taking:
         begun, started = datetime.now(UTC), time.monotonic()
         name = sets.name_of(begun)
         self._say("open the repository")
-        # This one first: restic tries for a quarter of an hour before it says that a server is not trusted.
-        self._database.prepare()
+        if self._settings.s3:
+            # First here: restic tries for a quarter of an hour before it says that a server is not trusted.
+            self._database.prepare()
+        # First otherwise: restic can tell a wrong passphrase from damage, pgBackRest cannot.
         self._files.prepare()
+        self._database.prepare()
         with _kept_files(session):
             self._say("copy the database")
             copy = self._database.copy(request.kind)
@@ -159,12 +162,13 @@ def release(session: Session) -> None:
 
 def listed(settings: Settings, database: Database, files: Files) -> list[Set]:
     """All sets of the repository."""
-    copies = database.copies()
+    # As in `take`: who speaks first has the better words.
+    copies = database.copies() if settings.s3 else None
     if not files.exists():
         raise BackupError(
             f"there are no backups in {settings.shown}", "a repository that was written to", "./stack backup"
         )
-    return sets.read(files.snapshots(), [copy.label for copy in copies])
+    return sets.read(files.snapshots(), [copy.label for copy in (copies or database.copies())])
 
 
 @contextmanager
