@@ -36,6 +36,11 @@ def taken(context: Context, result: dict[str, Any]) -> None:
         f"{size(result['file_bytes_stored'])} stored")  # fmt: skip
     say(f"  Verified:    {'every byte read again' if result['everything_read_again'] else 'structure and log'}")
     say(f"  Repository:  {result['repository']}")
+    if result.get("left_out"):
+        context.report.warn(
+            f"without files: {', '.join(result['left_out'])}, whose code location has left; its data stays where it is"
+            " until it is deleted (docs/operations/location.md)"
+        )
 
 
 def listing(sets: list[dict[str, Any]]) -> Table:

@@ -59,7 +59,8 @@ class Staging:
         with recovery.recovered(data) as sockets:
             self._say("compare files, catalogs and history")
             lakes = catalogs.read(sockets)
-            self._require_files(lakes, choice)
+            backed_up = {lake["database"] for lake in told["lakes"]}
+            self._require_files([lake for lake in lakes if lake.database in backed_up], choice)
             then = {lake["database"]: lake["snapshot"] for lake in told["lakes"]}
             compared = catalogs.read(sockets, then)
             differences = history.differences(told, compared, history.read(sockets, told["history"]))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from backup import catalogs, history, postgres, requests, sets
@@ -53,6 +54,7 @@ class Taking:
             copy = self._database.copy(request.kind)
             self._say("copy the files")
             told, lakes, point = self._point(session, request, name)
+            left_out = told["left_out"]
             snapshot = self._copy_files(name)
         self._say("compare files and catalogs")
         missing = self._missing(lakes, snapshot["snapshot_id"])
@@ -81,6 +83,7 @@ class Taking:
             "file_bytes": int(snapshot["total_bytes_processed"]),
             "file_bytes_stored": int(snapshot.get("data_added_packed", snapshot["data_added"])),
             "tables": sum(len(lake.tables) for lake in lakes),
+            "left_out": left_out,
             "everything_read_again": everything,
             "snapshots_deleted": deleted,
             "repository": self._settings.shown,
@@ -97,10 +100,11 @@ class Taking:
     def _point(self, session: Session, request: Request, name: str) -> tuple[dict[str, Any], list[Lake], datetime]:
         """The moment that this set brings back. What the catalogs say just before must hold in what comes back."""
         sockets = self._settings.places.sockets
-        lakes = catalogs.read(sockets)
+        lakes, left_out = with_folders(catalogs.read(sockets), self._settings.places.lakes)
         told: dict[str, Any] = {
             "deployment": self._settings.name,
             "lakes": [lake.as_dict() for lake in lakes],
+            "left_out": left_out,
             "history": history.read(sockets),
         }
         session.ask(_POINT, (name,))
@@ -142,6 +146,14 @@ class Taking:
         gone = sets.left_over(snapshots, kept)
         self._files.forget(gone)
         return len(gone)
+
+
+def with_folders(lakes: list[Lake], root: Path) -> tuple[list[Lake], list[str]]:
+    """The lakes that have their folder here, and the names of the others: of locations that have left and whose catalog
+    stayed. Nobody can read those, and one forgotten table must not fail each backup. `./stack check` finds a location
+    that is there and is not mounted."""
+    gone = [lake for lake in lakes if not (root / lake.database.removeprefix("lake_")).is_dir()]
+    return [lake for lake in lakes if lake not in gone], [lake.database for lake in gone]
 
 
 @contextmanager
