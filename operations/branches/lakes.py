@@ -87,7 +87,7 @@ def mounts(spec: dict[str, Any]) -> list[dict[str, Any]]:
 def require_files(origin: Context, server: str, lakes: Iterable[Lake]) -> None:
     """A clone shares files in a volume: a lake elsewhere, in S3, would need rights on production's bucket."""
     for lake in lakes:
-        rows = postgres.ask(origin, server, lake.database, DATA_PATH)
+        rows = postgres.ask(origin, server, lake.database, DATA_PATH, lake.location)
         for (path,) in rows[:1]:
             if path != f"{LAKES}/{lake.location}/":
                 raise StackError(
@@ -99,9 +99,11 @@ def require_files(origin: Context, server: str, lakes: Iterable[Lake]) -> None:
 
 def clone(branch: Context, source: str, target: str, lake: Lake) -> None:
     """Copy a lake's catalog from one Postgres to another and point it to production's files."""
-    copy = postgres.pipe(postgres.dump(source, lake.database), postgres.restore(target, lake.database, lake.location))
-    branch.executor.run(copy)
-    branch.executor.run(postgres.psql(target, lake.database), stdin=statements(lake), timeout=600)
+    database, owner = lake.database, lake.location
+    branch.executor.run(
+        postgres.pipe(postgres.dump(source, database, owner), postgres.restore(target, database, owner))
+    )
+    branch.executor.run(postgres.psql(target, database, role=owner), stdin=statements(lake), timeout=600)
 
 
 def statements(lake: Lake) -> str:

@@ -1,4 +1,8 @@
-"""Argument lists for the Postgres of a deployment, as its superuser, from inside its own container."""
+"""Argument lists for the Postgres of a deployment, from inside its own container, where one may be any role.
+
+A lake's database is its owner's, who may have put a view, a function or a trigger in the place of what is asked for:
+so it is entered as that owner, never as the superuser. Dagster's database has no other owner than the deployment.
+"""
 
 import shlex
 from collections.abc import Sequence
@@ -7,9 +11,9 @@ from operations.context import Context
 from operations.errors import StackError
 
 SERVICE = "postgres"
-# The password goes from the secret to the client's environment, in the container: it is in no argument list.
-AS_ADMIN = 'PGPASSWORD="$(cat /run/secrets/postgres_password)" exec "$@"'
-WHO = ("--host", "127.0.0.1", "--username", "postgres")
+ADMIN = "postgres"
+# Over what a database's owner sets for sessions in it: names mean the server's own first.
+OPTIONS = "PGOPTIONS=-c search_path=pg_catalog,public"
 
 
 def container(context: Context) -> str | None:
@@ -30,30 +34,29 @@ def require(context: Context) -> str:
     return found
 
 
-def inside(postgres: str, *command: str) -> list[str]:
-    """A command in the container with the superuser's password."""
-    return ["docker", "exec", "--interactive", postgres, "sh", "-c", AS_ADMIN, "sh", *command]
+def inside(postgres: str, program: str, role: str, *options: str) -> list[str]:
+    """A client in the container as a role, by the socket (postgres/pg_ident.conf): no password is needed."""
+    return ["docker", "exec", "--interactive", "--env", OPTIONS, postgres, program, "--username", role, *options]
 
 
-def psql(postgres: str, database: str, *options: str) -> list[str]:
+def psql(postgres: str, database: str, *options: str, role: str = ADMIN) -> list[str]:
     """SQL from stdin; ends at the first error."""
     quiet = ("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator", "|")
-    return inside(
-        postgres, "psql", *WHO, *quiet, "--set", "ON_ERROR_STOP=1", "--dbname", database, *options, "--file", "-"
-    )
+    chosen = (*quiet, "--set", "ON_ERROR_STOP=1", "--dbname", database, *options, "--file", "-")
+    return inside(postgres, "psql", role, *chosen)
 
 
-def dump(postgres: str, database: str) -> list[str]:
+def dump(postgres: str, database: str, role: str) -> list[str]:
     """One database in one consistent snapshot, without owners and rights, to stdout."""
     return inside(
-        postgres, "pg_dump", *WHO, "--format", "custom", "--no-owner", "--no-privileges", "--dbname", database
+        postgres, "pg_dump", role, "--format", "custom", "--no-owner", "--no-privileges", "--dbname", database
     )
 
 
 def restore(postgres: str, database: str, role: str) -> list[str]:
     """A dump from stdin, made by a role and so its own; all of it or nothing."""
     whole = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
-    return inside(postgres, "pg_restore", *WHO, *whole, "--role", role, "--dbname", database)
+    return inside(postgres, "pg_restore", role, *whole, "--dbname", database)
 
 
 def pipe(source: Sequence[str], target: Sequence[str]) -> list[str]:
@@ -61,9 +64,9 @@ def pipe(source: Sequence[str], target: Sequence[str]) -> list[str]:
     return ["bash", "-o", "pipefail", "-c", f"{shlex.join(source)} | {shlex.join(target)}"]
 
 
-def ask(context: Context, postgres: str, database: str, query: str) -> list[list[str]]:
+def ask(context: Context, postgres: str, database: str, query: str, role: str = ADMIN) -> list[list[str]]:
     """The rows of a query."""
-    printed = context.executor.run(psql(postgres, database), stdin=query, timeout=120).stdout
+    printed = context.executor.run(psql(postgres, database, role=role), stdin=query, timeout=120).stdout
     return [line.split("|") for line in printed.splitlines()]
 
 

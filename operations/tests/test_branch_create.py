@@ -99,10 +99,21 @@ def test_the_dump_comes_from_production_and_goes_to_the_branch(prod: Machine) ->
     copy = next(call for call in prod.executor.calls if "pg_dump" in call[-1])
     assert copy[:4] == ["bash", "-o", "pipefail", "-c"]
     source, _, target = copy[-1].partition(" | ")
-    assert source.startswith("docker exec --interactive prod-postgres ")
+    assert " prod-postgres pg_dump --username ingestion " in source
     assert source.endswith("--dbname lake_ingestion")
-    assert target.startswith("docker exec --interactive branch-7-postgres ")
-    assert "--single-transaction --role ingestion --dbname lake_ingestion" in target
+    assert " branch-7-postgres pg_restore --username ingestion " in target
+    assert target.endswith("--single-transaction --dbname lake_ingestion")
+
+
+def test_no_lake_is_entered_as_the_superuser_whom_a_planted_view_would_serve(prod: Machine) -> None:
+    make(prod)
+    calls = prod.executor.calls
+    parts = [part for call in calls for part in (call[-1].split(" | ") if call[0] == "bash" else [" ".join(call)])]
+    entered = [part for part in parts if "--dbname lake_" in part]
+    assert len(entered) >= 6
+    for line in entered:
+        owner = line.partition("--dbname lake_")[2].split()[0]
+        assert f" --username {owner} " in line, line
 
 
 def test_nothing_is_written_to_production_but_its_registry(prod: Machine) -> None:

@@ -59,7 +59,7 @@ def test_everything_of_the_branch_goes_and_the_registry_last(branch: Machine) ->
     assert ["docker", "network", "rm", "branch-7_ingestion"] in calls
     (forgotten,) = sql(branch, "DELETE FROM provisioning.lake_clones WHERE clone = 'branch-7'")
     assert forgotten == len(calls) - 1
-    assert calls[forgotten][3] == "prod-postgres"
+    assert "prod-postgres" in calls[forgotten]
     assert position(branch, "volume", "rm") < forgotten
     assert not (branch.root / HOME).exists()
     assert "Nothing of branch-7 is left." in branch.out.getvalue()

@@ -36,7 +36,7 @@ def branch(machine: Machine, identifier: str = "7", *, days: float = 0, state: s
 def last_run(machine: Machine, days: float) -> None:
     """When the newest run in the branch was."""
     then = int((NOW - timedelta(days=days)).timestamp())
-    machine.executor.answer("branch-7-postgres", "sh", stdout=f"{then}\n")
+    machine.executor.answer("branch-7-postgres", "psql", stdout=f"{then}\n")
 
 
 def rows(machine: Machine) -> list[listing.Row]:
@@ -91,7 +91,7 @@ def test_nothing_there_is_said(prod: Machine) -> None:
 
 
 def test_a_row_of_the_registry_without_a_branch_is_told(prod: Machine) -> None:
-    prod.executor.answer("prod-postgres", "sh", stdout="branch-9\nlake_ingestion_of_somebody\n")
+    prod.executor.answer("prod-postgres", "psql", stdout="branch-9\nlake_ingestion_of_somebody\n")
     listing.show(prod.context(), as_json=False)
     assert "branch-9 is registered as a clone" in prod.err.getvalue()
     assert "somebody" not in prod.err.getvalue()
@@ -117,7 +117,7 @@ def test_it_never_expires_where_nobody_wants_that(prod: Machine) -> None:
 
 def test_a_branch_whose_database_does_not_answer_counts_from_its_making(prod: Machine) -> None:
     branch(prod, days=8)
-    prod.executor.answer("branch-7-postgres", "sh", code=2, stderr="starting up")
+    prod.executor.answer("branch-7-postgres", "psql", code=2, stderr="starting up")
     assert listing.expired(prod.context()) == ["7"]
 
 
