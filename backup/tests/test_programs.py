@@ -51,11 +51,39 @@ def here(tmp_path: Path) -> Settings:
     return Settings("prod", places=places)
 
 
+class Repository(Programs):
+    """Lists a copy once it was asked to take one."""
+
+    def __init__(self, after: list[dict[str, object]]) -> None:
+        super().__init__(info=Done(0, json.dumps([{**INFO[0], "backup": []}]), ""))
+        self.after = after
+
+    def __call__(self, args: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: str = "") -> Done:
+        done = super().__call__(args, environment=environment, stdin=stdin)
+        if "backup" in args:
+            self.answers["info"] = Done(0, json.dumps([{**INFO[0], "backup": self.after}]), "")
+        return done
+
+
+GOOD, BAD = INFO[0]["backup"]
+
+
 def test_a_copy_of_the_database_by_its_kind() -> None:
-    programs = Programs(info=Done(0, json.dumps(INFO), ""))
+    programs = Repository([GOOD])
     copy = Database(programs).copy("incremental")
-    assert programs.calls[0] == ["pgbackrest-repository", "backup", "--type=incr", "--no-expire-auto"]
+    assert programs.calls[1] == ["pgbackrest-repository", "backup", "--type=incr", "--no-expire-auto"]
     assert (copy.label, copy.kind, copy.size, copy.stored) == ("20261121-120000F", "full", 100, 10)
+
+
+@pytest.mark.parametrize("after", [[BAD], []])
+def test_a_copy_with_damaged_pages_is_none_though_the_program_ends_well(after: list[dict[str, object]]) -> None:
+    with pytest.raises(BackupError, match="copy of the database has errors"):
+        Database(Repository(after)).copy("full")
+
+
+def test_copies_that_are_marked_are_not_offered() -> None:
+    found = Database(Programs(info=Done(0, json.dumps(INFO), ""))).copies()
+    assert [copy.label for copy in found] == ["20261121-120000F"]
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,16 @@ def test_into_nothing(tmp_path: Path) -> None:
     swapping.finish(made)
     assert content(made.lakes / "eta") == {"file": "new"}
     assert swapping.occupied(made) == ["postgres", "lake-eta"]
+
+
+@pytest.mark.parametrize("name", [swapping.STAGED, swapping.MOVING, swapping.BEFORE])
+def test_a_link_that_a_location_made_leads_into_no_other_volume(places: Places, tmp_path: Path, name: str) -> None:
+    planted = places.lakes / "eta" / name
+    if planted.exists():
+        planted.rename(tmp_path / "aside")
+    planted.symlink_to(places.postgres)
+    (places.lakes / "eta" / "data").write_text("bait")
+    swapping.swap(places)
+    swapping.discard(places)
+    assert (places.data / "PG_VERSION").read_text() == "new"
+    assert not planted.is_symlink()

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from psycopg2.sql import SQL, Identifier
 
 from backup import postgres
@@ -82,9 +81,9 @@ def read(sockets: Path, at: dict[str, int | None] | None = None) -> list[Lake]:
         try:
             with postgres.session(sockets, database, owner, frozen=True) as catalog:
                 _read(catalog, lake, (at or {}).get(database))
-        except (psycopg2.Error, ValueError, TypeError) as error:
-            # One team's broken catalog must not keep the others without a backup.
-            lake.problem = " ".join(str(error).split())[:300]
+        except Exception as error:
+            # Whatever one team has made of its catalog, the others are backed up.
+            lake.problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         lakes.append(lake)
     return lakes
 

@@ -47,19 +47,32 @@ class Database:
         self._expect(done)
 
     def copies(self) -> list[Copy]:
-        """All of them, oldest first; none where there is no repository yet."""
+        """The good ones, oldest first; none where there is no repository yet."""
+        return [_copy(each) for each in self._listed() if not each.get("error")]
+
+    def _listed(self) -> list[dict[str, Any]]:
         done = self._expect(self._call("info", "--output=json"))
         # Not strict: with another passphrase the message has pieces of what was read in it.
         entries: list[dict[str, Any]] = json.loads(done.stdout or "[]", strict=False)
         if entries and any(repository["status"]["code"] not in (0, 1, 2) for repository in entries[0]["repo"]):
             self._refuse(entries[0])
-        return [_copy(each) for entry in entries for each in entry.get("backup", ()) if not each.get("error")]
+        return [each for entry in entries for each in entry.get("backup", ())]
 
     def copy(self, kind: str) -> Copy:
         """Takes one; old ones go afterwards (expire), when the whole set is known to be good."""
         kinds = {"full": "full", "incremental": "incr"}
+        before = {each["label"] for each in self._listed()}
         self._expect(self._call("backup", f"--type={kinds[kind]}", "--no-expire-auto"))
-        return self.copies()[-1]
+        made = [each for each in self._listed() if each["label"] not in before]
+        # pgBackRest ends with zero when pages of the database have wrong checksums, and only marks the copy.
+        if not made or made[-1].get("error"):
+            found = f"pgBackRest marked {made[-1]['label']}" if made else "there is no new one"
+            raise BackupError(
+                f"the copy of the database has errors: {found}",
+                "every page of the database with its checksum",
+                "look at the log of the service backup and at the disk; the backups before this one are kept",
+            )
+        return _copy(made[-1])
 
     def require_log(self) -> None:
         """Raises `BackupError` unless what was written until now has reached the repository."""

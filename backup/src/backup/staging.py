@@ -122,6 +122,9 @@ class Staging:
             below = Path(path).relative_to(self._places.lakes)
         except ValueError:
             return False
+        # A catalog is its owner's word: a name that is no file below a lake is none of ours to look at.
+        if len(below.parts) < 2 or ".." in below.parts:
+            return False
         staged = self._places.lakes / below.parts[0] / swapping.STAGED / Path(*below.parts[1:])
         return staged.is_file() and staged.stat().st_size == size
 

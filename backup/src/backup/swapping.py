@@ -31,6 +31,7 @@ def discard(places: Places) -> None:
     """Takes away what was staged."""
     shutil.rmtree(places.postgres / DATA_STAGED, ignore_errors=True)
     for folder in folders(places):
+        _without_links(folder)
         shutil.rmtree(folder / STAGED, ignore_errors=True)
 
 
@@ -39,6 +40,7 @@ def swap(places: Places) -> None:
     # While it is there, no server starts on half of it.
     (places.postgres / UNDER_WAY).touch()
     for folder in folders(places):
+        _without_links(folder)
         _swap_entries(folder)
     staged = places.postgres / DATA_STAGED
     if staged.exists():
@@ -75,6 +77,13 @@ def _swap_entries(folder: Path) -> None:
             entry.rename(folder / entry.name)
         moving.rmdir()
         _sync(folder)
+
+
+def _without_links(folder: Path) -> None:
+    """A location writes in its lake: under one of our names a link of its own would lead into another volume."""
+    for name in (STAGED, MOVING, BEFORE):
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
 
 
 def _entries(folder: Path) -> list[Path]:

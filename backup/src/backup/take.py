@@ -70,7 +70,7 @@ class Taking:
         told |= {"set": one.as_dict(), "record": bool(self._settings.places.record.stat().st_size)}
         self._store(one, told)
         self._say("delete what is older than the retention")
-        deleted = self._retain()
+        deleted = self._retain(name)
         result = {
             "set": name,
             "kind": copy.kind,
@@ -139,10 +139,16 @@ class Taking:
         if self._files.text(stored["snapshot_id"], f"/{MANIFEST}") != text:
             raise BackupError("the manifest reads otherwise than it was written", "the same", "look at the repository")
 
-    def _retain(self) -> int:
+    def _retain(self, name: str) -> int:
         self._database.expire()
         snapshots = self._files.snapshots()
         kept = sets.read(snapshots, [copy.label for copy in self._database.copies()])
+        if name not in {one.name for one in kept}:
+            raise BackupError(
+                f"the backup {name} is not among those that the repository lists, so nothing old was deleted",
+                "the set that was written a moment ago",
+                "./stack backup list; look at the log of the service backup",
+            )
         gone = sets.left_over(snapshots, kept)
         self._files.forget(gone)
         return len(gone)
