@@ -1,7 +1,7 @@
 """What every verb of the command line does before and after its work: which deployment, the lock, the exit code."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -55,8 +55,10 @@ def locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context
             yield stack
         finally:
             # What the verb changed of settings and secrets is part of the next backup.
-            with suppress(OSError, StackError):
+            try:
                 record.write(stack)
+            except (OSError, ValueError, StackError) as error:
+                stack.report.warn(f"settings and secrets of the next backup are as they were before: {error}")
 
 
 def end_with(code: int) -> None:
