@@ -19,6 +19,7 @@ NEEDED = {"reference": ("ingestion",), "year": ("ingestion",), "marts": ("ingest
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): skipped where the checkout has no code locations of these names")
+    config.addinivalue_line("markers", "long: minutes long, so ./stack test runs it with --all alone")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -87,7 +87,9 @@ def copy(deployment: Deployment, story: Story) -> Iterator[Deployment]:
     """A deployment beside, restored to the moment."""
     own = Deployment(f"{deployment.name}-back")
     try:
-        printed = own.stack("restore", "--from", deployment.name, "--at", story.moment)
+        # It ends with 3, as up does: one location of the tests is broken on purpose.
+        printed = own.stack("restore", "--from", deployment.name, "--at", story.moment, check=False)
+        assert f"{own.name} is as it was at" in printed, printed
         assert "its later files come from" in printed
         yield _reached(own)
     finally:
@@ -107,6 +109,7 @@ def compare(found: State, expected: State) -> None:
     assert found.instigators == expected.instigators
 
 
+@pytest.mark.long
 def test_a_moment_between_two_writes_comes_back_beside_what_runs(copy: Deployment, story: Story) -> None:
     compare(state(copy), story.then)
     # The same people, and their passwords; nothing starts by itself.
@@ -114,15 +117,17 @@ def test_a_moment_between_two_writes_comes_back_beside_what_runs(copy: Deploymen
     assert f"{copy.name}-daemon-1" not in copy.containers()
 
 
+@pytest.mark.long
 def test_the_last_backup_comes_back_over_it(copy: Deployment, deployment: Deployment, story: Story) -> None:
     refused = copy.stack("restore", "--from", deployment.name, check=False)
     assert f"{copy.name} has data" in refused
     compare(state(copy), story.then)
-    printed = copy.stack("restore", "--from", deployment.name, "--overwrite", "--yes")
+    printed = copy.stack("restore", "--from", deployment.name, "--overwrite", "--yes", check=False)
     assert "Rows, runs and schedules are those that the backup wrote down." in printed
     compare(state(copy), story.last)
 
 
+@pytest.mark.long
 def test_the_copy_writes_and_keeps_to_its_own_repository(copy: Deployment, deployment: Deployment) -> None:
     before = deployment.stack("backup", "list")
     printed = copy.stack("backup", "--full")

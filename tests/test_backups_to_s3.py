@@ -21,6 +21,8 @@ from cryptography.x509.oid import NameOID
 from tests.support.deployment import Deployment, docker, free_port
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 # In a container of the service's image: a database of its own, and what the service does with it.
 STORY = """
 import subprocess, sys, time

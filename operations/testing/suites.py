@@ -80,7 +80,9 @@ def _end_to_end(root: Path, extra: list[str], *, every: bool) -> Iterator[Suite]
     libraries = [str(path.relative_to(root)) for path in sorted(root.glob("libraries/*/src"))]
     performance = "tests/performance"
     if any((root / "tests").glob("test_*.py")) or any((root / "tests").glob("*/test_*.py")):
-        ignored = (f"--ignore={performance}",)
+        # What takes minutes and has a faster sample beside it.
+        chosen = () if every else ("-m", "not long")
+        ignored = (f"--ignore={performance}", *chosen)
         yield Suite("end-to-end", "end-to-end", ("pytest", "tests", *ignored, *extra), SHARED, (".", *libraries))
     if every and (root / performance).is_dir():
         yield Suite("performance", "performance", ("pytest", performance, *extra), SHARED, (".", *libraries))

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,9 @@ def checkout(machine: Machine) -> Machine:
     return machine
 
 
+ASKED: dict[str, Any] = {"fast": False, "every": False, "only": [], "extra": []}
+
+
 def named(checkout: Machine, **options: object) -> list[str]:
     asked = {"fast": False, "every": False, "only": [], "extra": [], **options}
     return [suite.name for suite in suites.discover(checkout.root, **asked)]  # type: ignore[arg-type]
@@ -65,6 +69,12 @@ def test_suites_are_found_by_folder_so_that_none_is_forgotten(checkout: Machine)
 def test_fast_leaves_out_what_starts_containers_and_all_adds_performance(checkout: Machine) -> None:
     assert "end-to-end" not in named(checkout, fast=True)
     assert named(checkout, every=True)[-2:] == ["end-to-end", "performance"]
+    (short,) = (suite for suite in suites.discover(checkout.root, **ASKED) if suite.kind == "end-to-end")
+    (whole,) = (
+        suite for suite in suites.discover(checkout.root, **{**ASKED, "every": True}) if suite.kind == "end-to-end"
+    )
+    assert short.args[-2:] == ("-m", "not long")
+    assert "not long" not in whole.args
 
 
 def test_only_picks_by_a_part_of_the_name(checkout: Machine) -> None:
