@@ -88,3 +88,18 @@ def test_an_unknown_deployment_is_refused_before_docker_is_asked(running: Machin
     with pytest.raises(StackError, match="there is no deployment 'branch-8'"):
         down.down(running.context("branch-8"), delete_data=True)
     assert running.executor.calls == []
+
+
+def test_a_run_that_the_broker_removes_meanwhile_does_not_leave_half_of_it(running: Machine) -> None:
+    running.executor.answer("down", "--remove-orphans", code=1, stderr="removal of container 1 is already in progress")
+    running.executor.answer("down", "--remove-orphans")
+    down.down(running.context(), delete_data=True)
+    assert len(running.executor.ran("down")) == 2
+    assert not (running.root / "secrets").exists()
+
+
+def test_what_fails_twice_is_told(running: Machine) -> None:
+    running.executor.answer("down", "--remove-orphans", code=1, stderr="no")
+    with pytest.raises(StackError):
+        down.down(running.context(), delete_data=True)
+    assert (running.root / "secrets/postgres_password").exists()

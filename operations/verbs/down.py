@@ -19,7 +19,10 @@ def down(context: Context, *, delete_data: bool) -> None:
     preflight.server_version(context)
     title = "Remove containers, networks" + (", volumes, images" if delete_data else "")
     with context.report.step(title) as step:
-        context.executor.stream(docker.stop(deployment, delete_data=delete_data), step.update)
+        stop = docker.stop(deployment, delete_data=delete_data)
+        # A run that ends meanwhile is removed by the broker too, and Compose gives up over "already in progress".
+        if not context.executor.stream(stop, step.update, check=False).ok:
+            context.executor.stream(stop, step.update)
         if delete_data:
             remove_left_overs(context)
     if not delete_data:
