@@ -1,142 +1,65 @@
-"""Promise: what was backed up comes back, to the row and to the moment; and what is damaged replaces nothing."""
+"""Promise: a backup is whole or told not to be, and what is damaged replaces nothing."""
 
+import json
 import os
+import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import Deployment, docker, lake_rows
-from tests.support.flights import PARTITIONED
+from tests.support.backups import compare, killed, state
+from tests.support.deployment import ROOT, Deployment, docker
 from tests.support.graphql import GraphQL
+from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.needs("ingestion")
-TABLES = """
-select table_schema || '.' || table_name as name from information_schema.tables
-where table_catalog = 'ingestion' and table_type = 'BASE TABLE' order by 1"""
-FORGET = """
-from platform_kit.lake import LakeResource
-with LakeResource().connect() as lake:
-    lake.execute("delete from ingestion.raw.flights where month = 12 and day in (29, 30)")
+pytestmark = pytest.mark.needs("ingestion", "analytics")
+BOGUS = """
+insert into ducklake_data_file (data_file_id, table_id, begin_snapshot, path, path_is_relative, file_format,
+    record_count, file_size_bytes)
+select 999999999, 1, max(snapshot_id), 'not-there.parquet', true, 'parquet', 1, 1 from ducklake_snapshot"""
+SMALL_DISK = """
+import os
+from pathlib import Path
+from backup import room
+from backup.errors import BackupError
+from backup.file_backup import Files
+from backup.settings import load
+
+Path("/run/secrets/backup_passphrase").write_text("open")
+settings, folder = load(), Path("/tmp/lake")
+folder.mkdir()
+files = Files(settings)
+try:
+    room.require(settings, "full", [], 0, first=False)
+except BackupError as error:
+    assert "MiB are free where the backups go" in error.found, error.found
+    print("asked before: no room")
+files.prepare()
+(folder / "small").write_bytes(os.urandom(2**20))
+good = files.copy([folder], ["data"])["snapshot_id"]
+(folder / "large").write_bytes(os.urandom(2**25))
+try:
+    files.copy([folder], ["data"])
+except BackupError as error:
+    assert "the disk is full" in error.found, error.found
+    print("found while writing: no room")
+(folder / "large").unlink()
+assert files.listing(good) == {"/tmp/lake/small": 2**20}
+files.restore(good, "/tmp/lake", Path("/tmp/back"))
+assert Path("/tmp/back/small").read_bytes() == (folder / "small").read_bytes()
+print("the first one is whole")
 """
-DAYS = [f"2013-12-{day:02d}" for day in (28, 29, 30)]
-
-
-@dataclass(frozen=True)
-class State:
-    """All that is compared."""
-
-    tables: dict[str, tuple[int, str]]
-    runs: dict[str, str]
-    instigators: dict[str, str]
-
-
-def state(deployment: Deployment) -> State:
-    """Checksums of every table of the lake, all runs that ended, and which schedules and sensors are on."""
-    names = [str(row["name"]) for row in lake_rows(deployment, "ingestion", TABLES)]
-    query = " union all ".join(
-        f"select '{name}' as name, count(*) as rows, bit_xor(hash(one)) as sum from ingestion.{name} as one"
-        for name in names
-    )
-    rows = lake_rows(deployment, "ingestion", query)
-    ended = deployment.sql("select run_id, status from runs where status in ('SUCCESS', 'FAILURE', 'CANCELED')")
-    instigators = deployment.sql("select selector_id, status from instigators")
-    return State(
-        tables={str(row["name"]): (int(row["rows"]), str(row["sum"])) for row in rows},
-        runs={row[0]: row[1] for row in ended},
-        instigators={row[0]: row[1] for row in instigators},
-    )
-
-
-@dataclass(frozen=True)
-class Story:
-    """What was there at a moment, and at the last backup."""
-
-    moment: str
-    then: State
-    last: State
 
 
 @pytest.fixture(scope="module")
-def story(deployment: Deployment, admin: GraphQL, reference: str) -> Story:
-    """A day is loaded and backed up; another is loaded: the moment; a third, and the last backup."""
-    admin.backfill_to_the_end(PARTITIONED, DAYS[:1], seconds=200)
-    # Whoever came before may have loaded the others as well: what comes after the moment has to be new.
-    deployment.python("ingestion", FORGET)
+def backed_up(deployment: Deployment, reference: str) -> None:
+    """Data is loaded, and backed up."""
     assert "Brings back" in deployment.stack("backup", "--full")
-    admin.backfill_to_the_end(PARTITIONED, DAYS[1:2], seconds=200)
-    then = state(deployment)
-    moment = datetime.now(UTC).isoformat()
-    # What comes after the moment has a time that differs from it.
-    time.sleep(0.01)
-    admin.backfill_to_the_end(PARTITIONED, DAYS[2:], seconds=200)
-    last = state(deployment)
-    assert last.tables["raw.flights"] != then.tables["raw.flights"]
-    deployment.stack("backup")
-    # Goes on writing: none of this is in the backup.
-    admin.wait_for(admin.launch("ingestion", assets=["ingestion/raw/airlines"]), "SUCCESS")
-    return Story(moment, then, last)
-
-
-@pytest.fixture(scope="module")
-def copy(deployment: Deployment, story: Story) -> Iterator[Deployment]:
-    """A deployment beside, restored to the moment."""
-    own = Deployment(f"{deployment.name}-back")
-    try:
-        # It ends with 3, as up does: one location of the tests is broken on purpose.
-        printed = own.stack("restore", "--from", deployment.name, "--at", story.moment, check=False)
-        assert f"{own.name} is as it was at" in printed, printed
-        assert "its later files come from" in printed
-        yield _reached(own)
-    finally:
-        own.remove()
-
-
-def _reached(own: Deployment) -> Deployment:
-    """The port is one that restore has found."""
-    own.port = int((own.home / ".env").read_text().partition("\nGATEWAY_PORT=")[2].split()[0])
-    own.address = f"http://127.0.0.1:{own.port}"
-    return own
-
-
-def compare(found: State, expected: State) -> None:
-    assert found.tables == expected.tables
-    assert {run: found.runs.get(run) for run in expected.runs} == expected.runs
-    assert found.instigators == expected.instigators
-
-
-@pytest.mark.long
-def test_a_moment_between_two_writes_comes_back_beside_what_runs(copy: Deployment, story: Story) -> None:
-    compare(state(copy), story.then)
-    # The same people, and their passwords; nothing starts by itself.
-    assert "ingestion" in copy.user().locations()
-    assert f"{copy.name}-daemon-1" not in copy.containers()
-
-
-@pytest.mark.long
-def test_the_last_backup_comes_back_over_it(copy: Deployment, deployment: Deployment, story: Story) -> None:
-    refused = copy.stack("restore", "--from", deployment.name, check=False)
-    assert f"{copy.name} has data" in refused
-    compare(state(copy), story.then)
-    printed = copy.stack("restore", "--from", deployment.name, "--overwrite", "--yes", check=False)
-    assert "Rows, runs and schedules are those that the backup wrote down." in printed
-    compare(state(copy), story.last)
-
-
-@pytest.mark.long
-def test_the_copy_writes_and_keeps_to_its_own_repository(copy: Deployment, deployment: Deployment) -> None:
-    before = deployment.stack("backup", "list")
-    printed = copy.stack("backup", "--full")
-    assert f"/var/lib/backups/{copy.name}" in printed
-    assert deployment.stack("backup", "list") == before
 
 
 @pytest.fixture
-def repository(deployment: Deployment, story: Story, tmp_path: Path) -> Path:
+def repository(deployment: Deployment, backed_up: None, tmp_path: Path) -> Path:
     """A copy of the repository on the host, to be damaged."""
     docker("cp", f"{deployment.container('backup')}:/var/lib/backups/{deployment.name}", str(tmp_path))
     # Readable for the service's user, whoever runs the tests.
@@ -172,7 +95,7 @@ def forget(repository: Path) -> str:
     return "restored database"
 
 
-@pytest.mark.parametrize("damage", [flip, cut, forget])
+@pytest.mark.parametrize("damage", [flip, pytest.param(cut, marks=pytest.mark.long), forget])
 def test_a_damaged_backup_replaces_nothing(deployment: Deployment, repository: Path, damage: object) -> None:
     before = state(deployment)
     assert callable(damage)
@@ -194,18 +117,22 @@ def test_another_passphrase_opens_nothing(deployment: Deployment, repository: Pa
         (other.home / "secrets" / "backup_passphrase").write_text("a guess")
         refused = other.stack("restore", "--from", str(repository), check=False)
         assert "the passphrase does not open" in refused
+        # Nothing stays that another try would take for somebody's own.
+        assert not (other.home / ".env").exists()
+        assert [path.name for path in (other.home / "secrets").iterdir()] == ["backup_passphrase"]
     finally:
         other.remove()
+        docker("image", "rm", "--force", f"{other.name}/backup:local", check=False)
 
 
-def test_bad_moments_are_told_with_the_range(deployment: Deployment, story: Story) -> None:
+def test_bad_moments_are_told_with_the_range(deployment: Deployment, backed_up: None) -> None:
     refused = deployment.stack("restore", "--at", "yesterday", "--overwrite", "--yes", check=False)
     assert "'yesterday' is no moment" in refused
     refused = deployment.stack("restore", "--at", "2013-01-01T00:00:00Z", "--overwrite", "--yes", check=False)
     assert "no backup reaches back to 2013-01-01" in refused
 
 
-def test_two_at_once(deployment: Deployment, story: Story) -> None:
+def test_two_at_once(deployment: Deployment, backed_up: None) -> None:
     hold = (
         "import sys; from pathlib import Path; from backup import serving\n"
         "with serving.alone(Path('/tmp')): print('held', flush=True); sys.stdin.read()"
@@ -219,8 +146,80 @@ def test_two_at_once(deployment: Deployment, story: Story) -> None:
     assert "another backup is at work" in refused
 
 
-def test_the_platform_backs_up_by_asking(deployment: Deployment, admin: GraphQL, story: Story) -> None:
+def test_the_platform_backs_up_by_asking(deployment: Deployment, admin: GraphQL, backed_up: None) -> None:
     run = admin.launch("platform", assets=["platform/backups/deployment"])
     admin.wait_for(run, "SUCCESS", seconds=200)
     asked = deployment.sql("select requested_by, state from provisioning.backup_requests order by id desc limit 1")
     assert asked == [["platform", "done"]]
+
+
+def test_a_second_machine_with_the_same_name_is_refused(deployment: Deployment, backed_up: None) -> None:
+    secret = deployment.home / "secrets" / "backup_owner"
+    mine, listed = secret.read_text(), deployment.stack("backup", "list")
+    try:
+        secret.write_text("another-machine-by-its-secret-of-as-many-letters\n")
+        refused = deployment.stack("backup", check=False)
+        assert "belongs to another machine" in refused
+        assert "--take-over" in refused
+        assert deployment.stack("backup", "list") == listed
+    finally:
+        secret.write_text(mine)
+    assert "Brings back" in deployment.stack("backup")
+
+
+def test_a_bad_lake_is_told_and_all_others_are_backed_up(deployment: Deployment, backed_up: None) -> None:
+    """A location writes in its own catalog what it likes: here, a file that is not there."""
+    deployment.python("analytics", "from platform_kit.lake import LakeResource\nLakeResource().connect().__enter__()")
+    deployment.sql(BOGUS, "lake_analytics")
+    try:
+        told = deployment.stack("backup", check=False)
+        assert "was taken and is whole but for lake_analytics" in told
+        newest = json.loads(deployment.stack("backup", "list", "--json"))["sets"][-1]
+        assert newest["incomplete"] == ["lake_analytics"]
+    finally:
+        deployment.sql("delete from ducklake_data_file where data_file_id = 999999999", "lake_analytics")
+    assert "Brings back" in deployment.stack("backup")
+
+
+def test_a_backup_that_is_killed_or_interrupted_leaves_what_is_there(deployment: Deployment, backed_up: None) -> None:
+    listed = deployment.stack("backup", "list")
+    at_work = lambda: " take " in docker("top", deployment.container("backup"))  # noqa: E731
+    killed(deployment, ("backup", "--full"), at_work)
+    # It goes on in its container: the next one is refused, or comes after its end.
+    wait_until(lambda: not at_work(), seconds=120, what="the backup that nobody waits for to end")
+    before = json.loads(deployment.stack("backup", "list", "--json"))["sets"]
+
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
+    process = subprocess.Popen(
+        [str(ROOT / "stack"), "--deployment", deployment.name, "backup", "--full"],
+        cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_until(at_work, seconds=60, what="the backup", every=0.1)
+    # As Ctrl-C, which a shell lets its background jobs ignore.
+    os.killpg(process.pid, signal.SIGTERM)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, printed
+    wait_until(lambda: not at_work(), seconds=20, what="the backup to end in its container")
+    assert json.loads(deployment.stack("backup", "list", "--json"))["sets"] == before
+    assert deployment.sql("select * from provisioning.lake_clones where clone = 'backup'") == []
+    assert all(line in deployment.stack("backup", "list") for line in listed.splitlines()[:-2])
+    assert "Brings back" in deployment.stack("backup")
+
+
+def test_no_room_is_told_and_what_is_there_stays_whole(deployment: Deployment) -> None:
+    """The service's image with a small disk for the repository."""
+    confined = (
+        "--user",
+        "10001:10001",
+        "--cap-drop",
+        "ALL",
+        "--read-only",
+        "--tmpfs",
+        "/tmp",
+        "--env",
+        "BACKUP_NAME=x",
+    )
+    disk = ("--tmpfs", "/var/lib/backups:size=24m,uid=10001", "--tmpfs", "/run/secrets:uid=10001")
+    image = f"{deployment.name}/backup:local"
+    printed = docker("run", "--rm", "-i", *confined, *disk, image, "python3", "-", stdin=SMALL_DISK)
+    assert printed.splitlines() == ["asked before: no room", "found while writing: no room", "the first one is whole"]

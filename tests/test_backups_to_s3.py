@@ -1,25 +1,15 @@
 """Promise: backups go to a bucket as to a directory, by TLS with an authority of one's own; damage in it is found."""
 
-import datetime
 import ipaddress
-import json
 import os
-import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from tests.support.deployment import Deployment, docker, free_port
-from tests.support.waiting import wait_until
+from operations.testing import object_store
+from tests.support.deployment import Deployment, docker
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +17,7 @@ pytestmark = pytest.mark.long
 STORY = """
 import subprocess, sys, time
 from pathlib import Path
-from backup import postgres
+from backup import owner, postgres
 from backup.database_backup import Database
 from backup.errors import BackupError
 from backup.file_backup import Files
@@ -45,6 +35,7 @@ files, database = Files(settings), Database()
 try:
     files.prepare()
     database.prepare()
+    owner.require(settings, files, take_over=False)
     copy = database.copy("full")
     database.require_log()
     database.verify()
@@ -59,8 +50,23 @@ try:
     database.restore(copy.label, ["--type=immediate"], restored)
     assert (restored / "PG_VERSION").read_text() == "17\\n"
     files.forget([snapshot])
-    assert files.snapshots() == []
+    assert [one["tags"][0] for one in files.snapshots()] == ["owner"]
     print("all of it", settings.shown)
+except BackupError as error:
+    print("refused:", error.found)
+"""
+
+
+OWNER = """
+from backup import owner
+from backup.errors import BackupError
+from backup.file_backup import Files
+from backup.settings import load
+
+files = Files(load())
+try:
+    files.prepare()
+    owner.require(load(), files, take_over=False)
 except BackupError as error:
     print("refused:", error.found)
 """
@@ -81,30 +87,6 @@ def bridge() -> str:
     return str(next(ipaddress.ip_network(subnet).hosts()))
 
 
-def certificates(folder: Path, address: str) -> None:
-    """An authority, and a server's certificate by it."""
-    now, keys = datetime.datetime.now(datetime.UTC), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority of the tests", "s3")]
-    for key, name, file, extension in (
-        (keys[0], names[0], "authority", x509.BasicConstraints(ca=True, path_length=None)),
-        (keys[1], names[1], "server", x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])),
-    ):
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(names[0])
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(extension, critical=file == "authority")
-            .sign(keys[0], hashes.SHA256())
-        )
-        (folder / f"{file}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "server.key").write_bytes(keys[1].private_bytes(serialization.Encoding.PEM, *private))
-
-
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     """SeaweedFS with TLS, one key, and no bucket yet."""
@@ -112,44 +94,21 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     for parent in (folder, *folder.parents):
         if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o001)
-    address, port, ports = bridge(), free_port(), [str(free_port()) for _ in range(3)]
-    certificates(folder, address)
-    credentials = {"accessKey": "key-of-the-tests", "secretKey": "secret-of-the-tests"}
-    identity = {"name": "backup", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
-    command = [
-        *(str(Path(sys.prefix) / "bin" / "weed"), "server", "-s3", f"-dir={folder / 'data'}", "-ip=127.0.0.1"),
-        *("-ip.bind=0.0.0.0", f"-master.port={ports[0]}", f"-volume.port={ports[1]}", f"-filer.port={ports[2]}"),
-        *(f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", f"-s3.key.file={folder / 'server.key'}"),
-        *(f"-s3.cert.file={folder / 'server.pem'}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
-    ]
-    secrets = folder / "secrets"
-    secrets.mkdir(mode=0o755)
-    (secrets / "backup_passphrase").write_text("a passphrase of the tests")
-    (secrets / "backup_s3_key").write_text(credentials["accessKey"])
-    (secrets / "backup_s3_key_secret").write_text(credentials["secretKey"])
-    (secrets / "backup_s3_authority").write_bytes((folder / "authority.pem").read_bytes())
-    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        try:
-            authority = ssl.create_default_context(cafile=str(folder / "authority.pem"))
-
-            def answers() -> bool:
-                try:
-                    return httpx.get(f"https://{address}:{port}/", verify=authority).status_code < 500
-                except httpx.HTTPError:
-                    return False
-
-            wait_until(answers, seconds=60, what=f"the server of S3, whose log is {folder / 'log'}")
-            yield Bucket(f"{address}:{port}", secrets)
-        finally:
-            server.terminate()
+    with object_store.running(folder, bridge(), {"backup": ("Admin", "Read", "Write", "List")}) as store:
+        secrets = folder / "secrets"
+        secrets.mkdir(mode=0o755)
+        (secrets / "backup_passphrase").write_text("a passphrase of the tests")
+        (secrets / "backup_owner").write_text("the-first-machine")
+        (secrets / "backup_s3_key").write_text(store.keys["backup"].id)
+        (secrets / "backup_s3_key_secret").write_text(store.keys["backup"].secret)
+        (secrets / "backup_s3_authority").write_bytes(store.authority.read_bytes())
+        yield Bucket(store.endpoint, secrets)
 
 
-def story(deployment: Deployment, bucket: Bucket, secrets: Path) -> str:
+def story(deployment: Deployment, bucket: Bucket, secrets: Path, *, name: str = "", only_owner: bool = False) -> str:
     """What the service's image does with that bucket."""
     environment = {
-        "BACKUP_NAME": deployment.name,
+        "BACKUP_NAME": name or deployment.name,
         "BACKUP_S3_ENDPOINT": bucket.endpoint,
         "BACKUP_S3_BUCKET": "backups",
         "BACKUP_S3_REGION": "us-east-1",
@@ -158,7 +117,9 @@ def story(deployment: Deployment, bucket: Bucket, secrets: Path) -> str:
     confined = ("--user", "10001:10001", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
     mounts = ("--volume", f"{secrets}:/run/secrets:ro")
     image = f"{deployment.name}/backup:local"
-    return docker("run", "--rm", "-i", *confined, *mounts, *settings, image, "python3", "-", stdin=STORY)
+    return docker(
+        "run", "--rm", "-i", *confined, *mounts, *settings, image, "python3", "-", stdin=OWNER if only_owner else STORY
+    )
 
 
 def test_database_and_files_go_to_a_bucket_and_come_back(deployment: Deployment, bucket: Bucket) -> None:
@@ -171,5 +132,21 @@ def test_a_key_that_the_bucket_does_not_know_is_refused(deployment: Deployment, 
     for path in bucket.secrets.iterdir():
         (secrets / path.name).write_bytes(path.read_bytes())
     (secrets / "backup_s3_key_secret").write_text("a guess")
-    (refused,) = [line for line in story(deployment, bucket, secrets).splitlines() if line.startswith("refused:")]
-    assert "Access Denied" in refused
+    assert "Access Denied" in refused(story(deployment, bucket, secrets))
+
+
+def test_a_second_machine_is_refused(deployment: Deployment, bucket: Bucket) -> None:
+    secrets = bucket.secrets.with_name("second-machine")
+    secrets.mkdir(mode=0o755)
+    for path in bucket.secrets.iterdir():
+        (secrets / path.name).write_bytes(path.read_bytes())
+    (secrets / "backup_owner").write_text("the-second-machine")
+    # Under another name, for the cluster of each story is another one, which pgBackRest refuses first.
+    assert "all of it" in story(deployment, bucket, bucket.secrets, name="twice")
+    assert "belongs to another machine" in refused(story(deployment, bucket, secrets, name="twice", only_owner=True))
+
+
+def refused(printed: str) -> str:
+    """What the service found."""
+    (line,) = [line for line in printed.splitlines() if line.startswith("refused:")]
+    return line

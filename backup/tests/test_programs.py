@@ -1,6 +1,10 @@
 """What pgBackRest and restic are asked, and what becomes of their answers."""
 
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,7 +95,7 @@ def test_copies_that_are_marked_are_not_offered() -> None:
     [
         (Done(50, "", "ERROR: [050]: unable to acquire lock"), "another backup is at work"),
         (Done(31, "", "ERROR: [031]: unable to flush"), "passphrase does not open"),
-        (Done(39, "", "ERROR: [039]: No space left on device"), "No space left on device"),
+        (Done(39, "", "ERROR: [039]: No space left on device"), "the disk is full"),
     ],
 )
 def test_what_the_database_copy_complains_about(done: Done, words: str) -> None:
@@ -133,9 +137,25 @@ def test_damage_is_called_damage(here: Settings) -> None:
         Files(here, Programs(check=Done(1, "", "pack 12ab: does not match"))).check(everything=True)
 
 
-def test_a_file_that_cannot_be_read_fails_the_copy(here: Settings) -> None:
-    with pytest.raises(BackupError, match="could not be read"):
-        Files(here, Programs(backup=Done(3, "", "permission denied"))).copy([Path("/var/lib/lake")], ["data"])
+SUMMARY = json.dumps({"message_type": "summary", "snapshot_id": "aa"})
+
+
+@pytest.mark.parametrize(
+    ("complaint", "paths"),
+    [
+        ('{"message_type":"error","error":{},"item":"/var/lib/lake/eta/x"}\nnot json', ["/var/lib/lake/eta/x"]),
+        ("permission denied", [""]),
+    ],
+)
+def test_what_cannot_be_read_is_told_by_its_path(here: Settings, complaint: str, paths: list[str]) -> None:
+    programs = Programs(backup=Done(3, SUMMARY, complaint))
+    assert Files(here, programs).copy([Path("/var/lib/lake")], ["data"])["unreadable"] == paths
+
+
+def test_a_full_disk_is_called_so(here: Settings) -> None:
+    with pytest.raises(BackupError, match="the disk is full: restic") as caught:
+        Files(here, Programs(backup=Done(1, "", "write: no space left on device"))).copy([Path("/x")], ["data"])
+    assert "BACKUP_KEEP_DAYS" in caught.value.do
 
 
 def test_a_new_repository_is_made_and_an_old_one_opened(here: Settings) -> None:
@@ -144,7 +164,8 @@ def test_a_new_repository_is_made_and_an_old_one_opened(here: Settings) -> None:
     assert new.calls[-1][-1] == "init"
     old = Programs()
     Files(here, old).prepare()
-    assert old.calls[-1][-2:] == ["unlock", "--remove-all"]
+    # Whose locks are in it is not known yet.
+    assert [call[-2:] for call in old.calls] == [["cat", "config"]]
 
 
 def test_a_reader_leaves_no_lock(here: Settings) -> None:
@@ -162,7 +183,7 @@ def test_a_bucket_by_tls_with_keys_and_an_authority(here: Settings) -> None:
     environment = programs.environments[0]
     assert environment["RESTIC_REPOSITORY"] == "s3:https://storage.internal:8333/backups/prod/files"
     assert environment["AWS_SECRET_ACCESS_KEY"] == "backup_s3_key_secret of mine"
-    assert programs.calls[0][-4:-2] == ["--cacert", str(here.places.secrets / "backup_s3_authority")]
+    assert programs.calls[0][-5:-3] == ["--cacert", str(here.places.secrets / "backup_s3_authority")]
     assert not any("of mine" in part for part in programs.calls[0])
 
 
@@ -193,6 +214,51 @@ def test_one_at_a_time(here: Settings) -> None:
         pytest.raises(BackupError, match="another backup"),
         serving.alone(here.places.work),
     ):
+        pass
+
+
+def test_by_hand_waits_for_a_look_and_not_for_a_backup(here: Settings) -> None:
+    looking = threading.Event()
+
+    def look() -> None:
+        with serving.alone(here.places.work):
+            looking.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert looking.wait(5)
+    with serving.alone(here.places.work, 20):
+        pass
+    thread.join()
+    begun = time.monotonic()
+    with (
+        serving.alone(here.places.work),
+        pytest.raises(BackupError, match="another backup"),
+        serving.alone(here.places.work, 0.3),
+    ):
+        pass
+    assert time.monotonic() - begun > 0.3
+
+
+def test_only_a_backup_by_hand_is_stopped_from_outside(here: Settings) -> None:
+    assert not serving.stop(here.places.work)
+    with serving.alone(here.places.work):
+        # This process is no `python3 -m backup take`.
+        assert not serving.stop(here.places.work)
+    hold = (
+        "import signal, sys; from pathlib import Path; from backup import serving\n"
+        # Ignored where the tests run in the background of a shell, and inherited.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with serving.alone(Path(sys.argv[2])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, "take", str(here.places.work)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as holder:  # type: ignore[call-overload]
+        assert holder.stdout.readline() == "held\n"
+        assert serving.stop(here.places.work)
+        assert "KeyboardInterrupt" in holder.communicate()[1]
+    with serving.alone(here.places.work):
         pass
 
 

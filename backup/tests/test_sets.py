@@ -36,16 +36,20 @@ def test_what_was_not_finished_is_left_over() -> None:
     found = [*snapshots(one(0)), {"id": "half", "tags": ["data", "set=x"]}, {"id": "broken", "tags": ["manifest"]}]
     kept = sets.read(found, ["label0"])
     assert sets.left_over(found, kept) == ["half", "broken"]
+    assert sets.left_over(found, kept, "half") == ["broken"]
 
 
-def test_without_a_moment_it_is_the_newest_complete_one() -> None:
-    choice = sets.choose([one(0), one(1), one(2, "lake_eta")], None)
-    assert (choice.base, choice.at, choice.moment) == (one(1), None, one(1).point)
-    assert one(2).name in choice.remark
+def test_without_a_moment_it_is_the_newest_and_what_it_lacks_is_told() -> None:
+    choice = sets.choose([one(0), one(1, "lake_eta")], None)
+    assert (choice.base, choice.at, choice.moment) == (one(1, "lake_eta"), None, one(1).point)
+    assert choice.as_dict()["incomplete"] == ["lake_eta"]
 
 
-def test_an_incomplete_one_on_demand() -> None:
-    assert sets.choose([one(0), one(1, "lake_eta")], None, incomplete=True).base == one(1, "lake_eta")
+def test_a_location_whose_lake_is_never_whole_holds_no_other_up() -> None:
+    made = [one(hours, "lake_eta") for hours in range(3)]
+    assert sets.choose(made, None).base == made[2]
+    between = sets.choose(made, NOON + timedelta(minutes=90))
+    assert (between.base, between.later, between.incomplete) == (made[1], made[2], ["lake_eta"])
 
 
 def test_between_two_it_is_the_earlier_with_the_files_of_the_later() -> None:
@@ -71,10 +75,9 @@ def test_before_the_oldest_the_range_is_told() -> None:
     assert caught.value.expected == "a moment from 2026-11-21 12:00:00 UTC to 2026-11-21 13:00:00 UTC"
 
 
-@pytest.mark.parametrize("found", [[], [one(0, "lake_eta")]])
-def test_nothing_to_restore(found: list[Set]) -> None:
-    with pytest.raises(BackupError, match="no complete backup"):
-        sets.choose(found, None)
+def test_nothing_to_restore() -> None:
+    with pytest.raises(BackupError, match="there is no backup"):
+        sets.choose([], None)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-11-21", "2026-11-21T12:00:00", "12:00Z", ""])

@@ -47,8 +47,16 @@ def is_swapped(places: Places) -> None:
 
 
 def test_new_takes_the_place_of_old_and_old_is_kept_until_the_end(places: Places) -> None:
+    ways_back = [
+        places.postgres / name for name in ("data.before-upgrade.20261121", "data.upgraded", "upgrade-sockets")
+    ]
+    for left in ways_back:
+        left.mkdir()
+    (places.postgres / "upgrade-dump").touch()
     swapping.swap(places)
     is_swapped(places)
+    # A later upgrade would go back to it, before what is restored here.
+    assert not any(left.exists() for left in [*ways_back, places.postgres / "upgrade-dump"])
     swapping.finish(places)
     assert [path.name for path in sorted((places.lakes / "eta").iterdir())] == ["only-new", "raw"]
     assert [path.name for path in places.postgres.iterdir()] == ["data"]

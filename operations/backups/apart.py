@@ -13,6 +13,7 @@ from operations.context import Context
 
 SERVICE = "backup"
 REPOSITORY = "/var/lib/backups"
+LAKES = "/var/lib/lake/"
 _SOURCE_VOLUME = "restore-source"
 # The server's sockets are of no use to it: it starts one of its own.
 _SOCKETS = "/var/run/postgresql"
@@ -21,17 +22,24 @@ _KEPT = ("image", "user", "environment", "secrets", "networks", "mem_limit", "cp
 _CONFINED = ("read_only", "cap_drop", "security_opt", "tmpfs", "stop_grace_period")
 
 
-def write(context: Context, source: Source) -> Path:
-    """The file that describes it."""
+def write(context: Context, source: Source, lake: str | None = None) -> Path:
+    """The file that describes it, with one lake alone in reach where its files are laid down."""
     path = context.deployment.state / "restore.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     # JSON is YAML.
-    path.write_text(json.dumps(content(context.config, source), indent=1), encoding="utf-8")
+    path.write_text(json.dumps(content(context.config, source, lake), indent=1), encoding="utf-8")
     return path
 
 
-def content(config: dict[str, Any], source: Source) -> dict[str, Any]:
-    """The description, from the deployment's as Compose resolved it."""
+def lakes(config: dict[str, Any]) -> set[str]:
+    """The lakes for which there is a volume."""
+    targets = [each["target"] for each in config["services"][SERVICE]["volumes"]]
+    return {target.removeprefix(LAKES) for target in targets if target.startswith(LAKES)}
+
+
+def content(config: dict[str, Any], source: Source, lake: str | None = None) -> dict[str, Any]:
+    """The description, from the deployment's as Compose resolved it. A location may be at work in its lake while files
+    are laid down there, and may put a link in the way: then nothing that is not its own is in reach of the link."""
     service = config["services"][SERVICE]
     apart = {key: service[key] for key in (*_KEPT, *_CONFINED) if key in service}
     apart["environment"] = {
@@ -39,7 +47,10 @@ def content(config: dict[str, Any], source: Source) -> dict[str, Any]:
         "BACKUP_NAME": source.name,
         **{key: source.s3.get(key, "") for key in S3},
     }
-    apart["volumes"] = [_mount(each, source) for each in service["volumes"] if each["target"] != _SOCKETS]
+    mounts = [each for each in service["volumes"] if each["target"] != _SOCKETS]
+    if lake is not None:
+        mounts = [each for each in mounts if each["target"] in (REPOSITORY, LAKES + lake)]
+    apart["volumes"] = [_mount(each, source) for each in mounts]
     names = {each["source"] for each in apart["volumes"] if each["type"] == "volume"}
     volumes = {name: volume for name, volume in (config.get("volumes") or {}).items() if name in names}
     if _SOURCE_VOLUME in names:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from operations import docker
+from operations import docker, external
 from operations.context import Context
 from operations.errors import StackError
 
+SERVICE = "backup"
 PROGRAM = ("python3", "-m", "backup")
 
 
@@ -45,19 +46,25 @@ def silent(_: str) -> None:
 
 def running(context: Context, *question: str, on_step: Callable[[str], None] = silent) -> Any:
     """Ask the service's own container."""
+    if "backup" not in context.config["services"]:
+        raise StackError(
+            f"this deployment has no service backup: its database is {external.database(context)}",
+            "the bundled database; another server is backed up by its own means",
+            "see to that server's backups (docs/database.md)",
+        )
     services = {each.service for each in context.containers() if each.is_service and each.state == "running"}
-    if "backup" not in services:
+    if SERVICE not in services:
         raise StackError(
             f"the service backup of {context.deployment.name} does not run",
             "a deployment that is up, with its own database (with another server, that one's backups are used)",
             f"{context.deployment.stack} up",
         )
-    return _ask(context, docker.execute(context.deployment, "backup", *PROGRAM, *question), on_step)
+    return _ask(context, docker.execute(context.deployment, SERVICE, *PROGRAM, *question), on_step)
 
 
 def alone(context: Context, description: Path, *question: str, on_step: Callable[[str], None] = silent) -> Any:
     """Ask in a container of its own, which that file describes."""
-    run = ("run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull", "backup")
+    run = ("run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull", SERVICE)
     command = docker.compose_of(context.deployment, context.deployment.root, [description], *run, *PROGRAM, *question)
     return _ask(context, command, on_step)
 

@@ -22,11 +22,14 @@ def backup(
         bool, typer.Option("--full", help="Everything, not only what changed; read again as a whole.")
     ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every byte of the repository again.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Of a repository of another machine, which is off and stays off.")
+    ] = False,
 ) -> None:
     """Take a backup now."""
     if context.invoked_subcommand is None:
         with locked(context, "backup", "full" if full else "") as stack:
-            taking.take(stack, full=full, verify=verify)
+            taking.take(stack, full=full, verify=verify, take_over=take_over)
 
 
 @backup_app.command("list")
@@ -41,7 +44,9 @@ def restore(
     at: Annotated[str, typer.Option("--at", help="A moment with its zone, such as 2026-11-21T12:00:00Z.")] = "",
     origin: Annotated[str, typer.Option("--from", help="Another deployment's name, or a folder with backups.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace data that is there.")] = False,
-    incomplete: Annotated[bool, typer.Option("--incomplete", help="Also from a backup that lacks files.")] = False,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Although a location's lake is not whole; all others are.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Bring database, lakes, settings and secrets back, into an empty machine or beside what runs."""

@@ -1,11 +1,11 @@
 """How far a restore has come: written when all is checked, removed when all is done."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from operations import whole_file
 from operations.deployment import Deployment
 from operations.errors import StackError
 
@@ -36,14 +36,7 @@ def read(deployment: Deployment) -> Entry | None:
 
 def write(deployment: Deployment, entry: Entry) -> None:
     """From now on there is a way forward only."""
-    path = _file(deployment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(asdict(entry), file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    whole_file.replace(_file(deployment), json.dumps(asdict(entry)))
 
 
 def remove(deployment: Deployment) -> None:

@@ -15,8 +15,8 @@ from operations.deployment import Deployment
 
 NAME = "deployment_record"
 VERSION = 1
-# Of the folder .stack: who did what, and which release is in force.
-STATE = ("audit.jsonl", "releases.jsonl")
+# Of the folder .stack: who did what, which releases of locations are in force, of which release the data is.
+STATE = ("audit.jsonl", "releases.jsonl", "release.json")
 
 
 def is_kept(name: str) -> bool:

@@ -4,15 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from operations import base_image, docker, environment_file, preflight, prepare
-from operations.backups import apart, asking, journal, record, shown, source, target
+from operations.backups import apart, asking, attempt, journal, record, shown, source, target
 from operations.backups.source import Source
 from operations.context import Context
 from operations.errors import StackError
+from operations.releases.deployment import as_interrupts
+from operations.upgrades import cluster, gate
+from operations.upgrades import journal as upgrade_journal
 from operations.verbs import up as up_verb
 
 GIB = 1024**3
 # Beside what comes back: the log that is replayed, and what Postgres needs while it does.
 SPARE = GIB
+# As `up` ends when all is up but something wants to be looked at.
+NOT_WHOLE = 3
 
 
 @dataclass(frozen=True)
@@ -26,26 +31,41 @@ class Wish:
 
 
 def restore(context: Context, wish: Wish) -> int:
-    """Bring a deployment back; returns the exit code."""
-    unfinished = journal.read(context.deployment)
-    if unfinished is not None:
-        context.report.say(f"Takes up the restore of {unfinished.set} that was interrupted.")
-        return _take_over(context, source.resolve(context.deployment, unfinished.origin), unfinished)
-    preflight.require_tools(context)
-    found = source.resolve(context.deployment, wish.origin)
-    _require_repository(context, found)
+    """Bring a deployment back; returns the exit code: 3 when a location's lake lacks files."""
+    with as_interrupts():
+        unfinished = journal.read(context.deployment)
+        if unfinished is not None:
+            context.report.say(f"Takes up the restore of {unfinished.set} that was interrupted.")
+            attempt.end_former(context)
+            return _take_over(context, source.resolve(context.deployment, unfinished.origin), unfinished)
+        preflight.require_tools(context)
+        found = source.resolve(context.deployment, wish.origin)
+        _require_repository(context, found)
+        with attempt.undone_on_failure(context):
+            entry = _prepared(context, found, wish)
+        return _take_over(context, found, entry)
+
+
+def _prepared(context: Context, found: Source, wish: Wish) -> journal.Entry:
+    """All up to the moment before anything is overwritten, at whose end the journal is written."""
     _prepare(context)
+    attempt.end_former(context)
     plan = _plan(context, found, wish)
     fresh = not plan["occupied"]
     _require_leave(context, plan, wish)
     _require_room(context, plan)
+    recorded = _recorded(context, found, plan["base"]["name"])
+    gate.require_backup(context, recorded)
     if fresh:
-        _settings(context, found, plan)
+        _settings(context, recorded, copy=_is_copy(context, plan))
+    _require_volumes(context, plan)
     _make_volumes(context)
-    staged = _stage(context, found, plan)
+    staged = _stage(context, found, plan, wish)
+    staged["inherits"] = "" if _is_copy(context, plan) else plan.get("owner", "")
+    staged["without"] = plan.get("without", [])
     entry = journal.Entry(wish.origin, plan["base"]["name"], plan["at"] or "", fresh, staged)
     journal.write(context.deployment, entry)
-    return _take_over(context, found, entry)
+    return entry
 
 
 def _require_repository(context: Context, found: Source) -> None:
@@ -79,7 +99,7 @@ def _prepare(context: Context) -> None:
 
 def _plan(context: Context, found: Source, wish: Wish) -> dict[str, Any]:
     """The set and the moment, told."""
-    question = ["plan", *(["--at", wish.at] if wish.at else []), *(["--incomplete"] if wish.incomplete else [])]
+    question = ["plan", *(["--at", wish.at] if wish.at else [])]
     with context.report.step("Look into the repository") as step:
         plan: dict[str, Any] = asking.alone(context, apart.write(context, found), *question, on_step=step.update)
         step.done(plan["repository"])
@@ -90,6 +110,9 @@ def _plan(context: Context, found: Source, wish: Wish) -> dict[str, Any]:
         context.report.say(f"           its later files come from {plan['later']['name']}")
     if plan["remark"]:
         context.report.say(f"  Note:    {plan['remark']}")
+    for lake in plan.get("incomplete", []):
+        reason = plan.get("failed", {}).get(lake, "the later files of it are incomplete")
+        context.report.warn(f"{lake} lacks files in this backup: {reason}")
     return plan
 
 
@@ -101,6 +124,14 @@ def _require_leave(context: Context, plan: dict[str, Any], wish: Wish) -> None:
             "a deployment without data, or --overwrite",
             f"{deployment.stack} restore --overwrite replaces it; or restore beside it: "
             f"./stack --deployment restored restore --from {deployment.name}",
+        )
+    if plan["occupied"] and plan.get("incomplete") and not wish.incomplete:
+        lakes = ", ".join(plan["incomplete"])
+        raise StackError(
+            f"the backup {plan['base']['name']} lacks files of {lakes}, and there is data that it would replace",
+            "a backup with all files, or leave to bring back all else",
+            f"--incomplete brings back all but what {lakes} lacks; --at takes a backup from before "
+            f"({context.deployment.stack} backup list)",
         )
 
 
@@ -116,10 +147,9 @@ def _require_room(context: Context, plan: dict[str, Any]) -> None:
         )
 
 
-def _settings(context: Context, found: Source, plan: dict[str, Any]) -> None:
+def _settings(context: Context, recorded: dict[str, Any], *, copy: bool) -> None:
     """Nothing is there yet that could be lost: settings and secrets first, for they say which services there are."""
-    recorded = _recorded(context, found, plan["base"]["name"])
-    came = target.write(context, recorded, copy=_is_copy(context, plan))
+    came = target.write(context, recorded, copy=copy)
     target.write_state(context.deployment, recorded)
     context.report.say(
         f"Brought back: .env; in {context.deployment.shown(context.deployment.secrets())}: {', '.join(came)}"
@@ -177,14 +207,30 @@ def _make_volumes(context: Context) -> None:
         context.executor.stream(docker.compose(context.deployment, *create), step.update)
 
 
-def _stage(context: Context, found: Source, plan: dict[str, Any]) -> dict[str, Any]:
-    file = apart.write(context, found)
-    question = ["stage", "--set", plan["base"]["name"], *(["--at", plan["at"]] if plan["at"] else [])]
+def _require_volumes(context: Context, plan: dict[str, Any]) -> None:
+    absent = sorted(set(plan.get("folders", [])) - apart.lakes(context.config))
+    if absent:
+        raise StackError(
+            f"the backup has lakes for which this deployment has no volume: {', '.join(absent)}",
+            "the code locations that there were then",
+            "check out the commit that it was made at (told above), and repeat",
+        )
+
+
+def _stage(context: Context, found: Source, plan: dict[str, Any], wish: Wish) -> dict[str, Any]:
+    chosen = ["--set", plan["base"]["name"], *(["--at", plan["at"]] if plan["at"] else [])]
     with context.report.step("Restore beside what is there, and check") as step:
         try:
+            for lake in plan.get("folders", []):
+                # Each by itself: its location may be at work in it meanwhile.
+                file = apart.write(context, found, lake)
+                asking.alone(context, file, "lay", *chosen, "--lake", lake, on_step=step.update)
+            question = ["stage", *chosen, *(["--incomplete"] if wish.incomplete else [])]
+            file = apart.write(context, found)
             staged: dict[str, Any] = asking.alone(context, file, *question, on_step=step.update)
         except BaseException:
-            asking.alone(context, file, "discard")
+            attempt.end_former(context)
+            asking.alone(context, apart.write(context, found), "discard")
             raise
         files = sum(lake["files"] for lake in staged["lakes"])
         step.done(f"{len(staged['lakes'])} lakes, {files} files, {staged['history'].get('runs', 0)} runs")
@@ -194,16 +240,22 @@ def _stage(context: Context, found: Source, plan: dict[str, Any]) -> dict[str, A
 def _take_over(context: Context, found: Source, entry: journal.Entry) -> int:
     """From here on the old gives way. Each step may be repeated; the journal stays until the last."""
     file = apart.write(context, found)
+    # Of an upgrade that was killed: they go on by themselves, in the volume that is replaced.
+    cluster.stop(context)
     if context.containers():
         with context.report.step("Stop the deployment") as step:
             context.executor.stream(docker.stop(context.deployment, delete_data=False), step.update)
     with context.report.step("Put it in place"):
         asking.alone(context, file, "swap")
+    # What an upgrade was about to put back is replaced.
+    upgrade_journal.forget(context.deployment)
     if not entry.fresh:
         recorded = _recorded(context, found, entry.set)
         missing = target.write_secrets(context.deployment.secrets(), recorded["secrets"], overwrite=False)
         if missing:
             context.report.say(f"Brought back secrets that were missing: {', '.join(missing)}")
+    if entry.staged.get("inherits"):
+        target.inherit(context.deployment, entry.staged["inherits"])
     code = up_verb.up(context)
     with context.report.step("Delete what was there before"):
         asking.alone(context, file, "finish")
@@ -212,4 +264,4 @@ def _take_over(context: Context, found: Source, entry: journal.Entry) -> int:
     shown.report(context, entry)
     if not record.write(context):
         context.report.warn("the record of settings could not be written; ./stack up writes it")
-    return code
+    return code or (NOT_WHOLE if entry.staged["problems"] else 0)

@@ -36,6 +36,8 @@ def taken(context: Context, result: dict[str, Any]) -> None:
         f"{size(result['file_bytes_stored'])} stored")  # fmt: skip
     say(f"  Verified:    {'every byte read again' if result['everything_read_again'] else 'structure and log'}")
     say(f"  Repository:  {result['repository']}")
+    if result.get("without"):
+        say(f"  Not in it:   {', '.join(result['without'])}")
     if result.get("left_out"):
         context.report.warn(
             f"without files: {', '.join(result['left_out'])}, whose code location has left; its data stays where it is"
@@ -73,4 +75,10 @@ def report(context: Context, entry: journal.Entry) -> None:
             context.report.say(f"  {line}")
     elif not entry.at:
         context.report.say("Rows, runs and schedules are those that the backup wrote down.")
+    for lake, problem in sorted(entry.staged["problems"].items()):
+        context.report.warn(f"{lake} is not whole: {problem}")
+    if entry.staged.get("without"):
+        context.report.say(
+            f"No backup has, and so this deployment begins without: {', '.join(entry.staged['without'])}"
+        )
     context.report.say(f"{context.deployment.name} is as it was at {moment(entry.staged['moment'])}.")

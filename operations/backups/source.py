@@ -7,6 +7,8 @@ from operations.deployment import NAME, PROD, Deployment
 from operations.errors import StackError
 
 PASSPHRASE = "backup_passphrase"  # noqa: S105
+# What this machine is known by in a repository; no backup has it.
+OWNER = "backup_owner"
 KEYS = (PASSPHRASE, "backup_s3_key", "backup_s3_key_secret", "backup_s3_authority")
 S3 = ("BACKUP_S3_ENDPOINT", "BACKUP_S3_BUCKET", "BACKUP_S3_REGION")
 INSIDE = ("files", "postgres")

@@ -1,19 +1,29 @@
 """backup: take one now, and list those there are."""
 
 import json
+from contextlib import suppress
 
 from operations import locks
 from operations.backups import asking, record, shown
 from operations.context import Context
+from operations.errors import StackError
+from operations.releases.deployment import as_interrupts
 
 
-def take(context: Context, *, full: bool, verify: bool) -> None:
-    """Take a backup with the settings and secrets as they are."""
+def take(context: Context, *, full: bool, verify: bool, take_over: bool = False) -> None:
+    """Take a backup with the settings and secrets as they are. `take_over` takes another machine's repository."""
     context.deployment.require_env()
     record.write(context)
-    options = [*(["--full"] if full else []), *(["--verify"] if verify else [])]
-    with context.report.step("Back up") as step:
-        result = asking.running(context, "take", "--who", locks.person(), *options, on_step=step.update)
+    chosen = {"--full": full, "--verify": verify, "--take-over": take_over}
+    options = [name for name, wanted in chosen.items() if wanted]
+    with as_interrupts(), context.report.step("Back up") as step:
+        try:
+            result = asking.running(context, "take", "--who", locks.person(), *options, on_step=step.update)
+        except KeyboardInterrupt:
+            # It runs in the service's container, where no signal of ours gets to.
+            with suppress(StackError):
+                asking.running(context, "stop")
+            raise
     shown.taken(context, result)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from operations import environment_file, secret_files
 from operations.backups import record
+from operations.backups.source import OWNER
 from operations.context import Context
 from operations.deployment import Deployment
 
@@ -57,6 +58,15 @@ def write_secrets(directory: Path, texts: Mapping[str, str], *, overwrite: bool)
             secret_files.rewrite(path, text)
             written.append(name)
     return written
+
+
+def inherit(deployment: Deployment, owner: str) -> None:
+    """What was restored from a repository of its own goes on writing there, though the machine is another one."""
+    directory = deployment.secrets()
+    path = directory / OWNER
+    secret_files.create(path, secret_files.generate())
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    secret_files.rewrite(path, f"{first}\n{owner}\n")
 
 
 def write_state(deployment: Deployment, recorded: dict[str, Any]) -> None:

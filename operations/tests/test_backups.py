@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from operations import base_image, docker, prepare
-from operations.backups import apart, asking, journal, record, restoring, source, target
+from operations.backups import apart, asking, attempt, journal, record, restoring, source, target
 from operations.backups.restoring import Wish
 from operations.backups.source import Source
 from operations.deployment import Deployment
 from operations.errors import StackError
 from operations.tests.fakes import Machine, container
+from operations.upgrades import gate
 from operations.verbs import up as up_verb
 
 CONFIG: dict[str, Any] = {
@@ -72,6 +73,9 @@ STAGED = {
     "since": [],
     "problems": {},
 }
+THIS_RELEASE = json.dumps(
+    {"release": {"version": "0.2.0", "dagster": "1.13.27", "postgres": 17}, "commit": "", "at": ""}
+)
 RECORD = {
     "version": 1,
     "deployment": "prod",
@@ -79,7 +83,7 @@ RECORD = {
     "changed_files": [],
     "settings": "",
     "secrets": {"admin_password": "theirs", "gateway_users": "admin:hash"},
-    "state": {},
+    "state": {"release.json": THIS_RELEASE},
 }
 
 
@@ -152,6 +156,43 @@ def test_into_an_empty_machine(machine: Machine, secrets: Path, started: list[st
     assert "prod is as it was at 2026-11-21 12:00:00 UTC" in machine.out.getvalue()
 
 
+@pytest.mark.parametrize("version", ["", "0.1.9", "0.3.0"])
+def test_data_of_another_release_touches_nothing(
+    version: str, machine: Machine, secrets: Path, started: list[str]
+) -> None:
+    """Its schema is one that this code does not know, or has to make first."""
+    (machine.root / "docs").mkdir()
+    (machine.root / "docs/releases.md").write_text("# Releases\n")
+    state = {"release.json": THIS_RELEASE.replace("0.2.0", version)} if version else {}
+    answers(machine, record={**RECORD, "state": state, "commit": "abc123"})
+    with pytest.raises(StackError, match="the backup is of") as caught:
+        restoring.restore(machine.context(), Wish())
+    assert "git checkout abc123" in caught.value.do
+    assert "stage" not in questions(machine)
+    assert started == []
+
+
+@pytest.mark.parametrize("before", ["", "prod_postgres\n"])
+def test_a_try_that_fails_leaves_no_volumes_that_count_as_data(
+    before: str, machine: Machine, secrets: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(machine)
+    fails(machine, "plan")
+    found = iter([before.split(), ["prod_postgres"]])
+    monkeypatch.setattr(attempt, "_volumes", lambda _: next(found))
+    with pytest.raises(StackError):
+        restoring.restore(machine.context(), Wish())
+    assert bool(machine.executor.ran("docker", "volume", "rm")) is not bool(before)
+
+
+def test_a_commit_to_check_out_is_that_of_the_backups_release(machine: Machine) -> None:
+    (machine.root / "docs").mkdir(exist_ok=True)
+    (machine.root / "docs/releases.md").write_text(f"# Releases\n## 0.1.0\nCommit `{'a' * 40}`.\n")
+    with pytest.raises(StackError) as caught:
+        gate.require_backup(machine.context(), {"state": {}, "commit": "b" * 40})
+    assert f"git checkout {'a' * 40}" in caught.value.do
+
+
 def test_data_that_is_there_is_not_replaced_unasked(machine: Machine, secrets: Path, started: list[str]) -> None:
     answers(machine, plan={**PLAN, "occupied": ["postgres"]})
     with pytest.raises(StackError, match="prod has data: postgres") as caught:
@@ -174,6 +215,9 @@ def test_over_data_its_settings_stay_and_the_old_is_stopped_last(
     calls = [" ".join(call) for call in machine.executor.calls]
     order = [next(i for i, call in enumerate(calls) if word in call) for word in (" stage ", " down ", "backup swap")]
     assert order == sorted(order)
+    # What a killed upgrade left at work on the files that are replaced.
+    left = next(i for i, call in enumerate(calls) if "rm --force prod-former-postgres prod-upgrade-cluster" in call)
+    assert left < order[-1]
 
 
 def test_what_is_damaged_touches_nothing(machine: Machine, secrets: Path, started: list[str]) -> None:
@@ -239,6 +283,52 @@ def test_apart_it_may_write_volumes_and_not_the_repository() -> None:
     assert set(made["networks"]) == {"backup"}
 
 
+def test_where_files_are_laid_down_no_other_volume_is_in_reach_of_a_link() -> None:
+    service = CONFIG["services"]["backup"]
+    other = {"type": "volume", "source": "lake-ingestion", "target": "/var/lib/lake/ingestion", "read_only": True}
+    config = {**CONFIG, "services": {"backup": {**service, "volumes": [*service["volumes"], other]}}}
+    made = apart.content(config, Source("prod", "prod_backups", Path("/elsewhere")), "eta")
+    writable = [one["target"] for one in made["services"]["backup"]["volumes"] if not one["read_only"]]
+    assert writable == ["/var/lib/lake/eta"]
+    assert {one["target"] for one in made["services"]["backup"]["volumes"]} == {*writable, "/var/lib/backups"}
+    assert apart.lakes(config) == {"eta", "ingestion"}
+
+
+def test_a_lake_without_a_volume_is_told_before_anything_is_laid_down(
+    machine: Machine, secrets: Path, started: list[str]
+) -> None:
+    answers(machine, plan={**PLAN, "folders": ["eta", "sales"]})
+    with pytest.raises(StackError, match="no volume: sales"):
+        restoring.restore(machine.context(), Wish())
+    assert questions(machine) == ["plan", "record"]
+
+
+LACKING = {**PLAN, "incomplete": ["lake_eta"], "failed": {"lake_eta": "1 of 2 files are missing: x.parquet"}}
+
+
+def test_a_lake_that_lacks_files_holds_no_other_up_and_is_told(
+    machine: Machine, secrets: Path, started: list[str]
+) -> None:
+    answers(machine, plan=LACKING, stage={**STAGED, "problems": {"lake_eta": "1 of 2 files are not in the backup"}})
+    assert restoring.restore(machine.context(), Wish()) == restoring.NOT_WHOLE
+    told = machine.err.getvalue()
+    assert "lake_eta lacks files in this backup: 1 of 2 files are missing" in " ".join(told.split())
+    assert "lake_eta is not whole" in told
+
+
+def test_over_data_a_backup_that_lacks_files_is_taken_on_demand_alone(
+    machine: Machine, secrets: Path, started: list[str]
+) -> None:
+    machine.made_env()
+    answers(machine, plan={**LACKING, "occupied": ["postgres"]})
+    with pytest.raises(StackError, match="lacks files of lake_eta, and there is data") as caught:
+        restoring.restore(machine.context(), Wish(overwrite=True))
+    assert questions(machine) == ["plan"]
+    assert "--incomplete" in caught.value.do
+    assert restoring.restore(machine.context(), Wish(overwrite=True, incomplete=True)) == 0
+    assert any("--incomplete" in call for call in machine.executor.ran("backup", "stage"))
+
+
 def test_apart_from_a_folder(tmp_path: Path) -> None:
     made = apart.content(CONFIG, Source("prod", "/mnt/disk", tmp_path))
     (mount,) = [one for one in made["services"]["backup"]["volumes"] if one["target"] == "/var/lib/backups"]
@@ -261,6 +351,25 @@ def test_a_deployment_beside_does_not_try_prods_passphrase(machine: Machine, sec
         (tmp_path / "disk" / "prod" / name).mkdir(parents=True)
     with pytest.raises(StackError, match="restored/secrets/backup_passphrase does not exist"):
         source.resolve(Deployment(machine.root, "restored"), str(tmp_path / "disk"))
+
+
+def test_a_try_beside_prod_that_fails_keeps_the_passphrase_that_somebody_put_there(machine: Machine) -> None:
+    context = machine.context("restored")
+    own = machine.root / ".deployments/restored/secrets"
+    own.mkdir(parents=True)
+    (own / "backup_passphrase").write_text("a copy, and perhaps the last")
+    machine.executor.answer("docker", "volume", "ls", stdout="")
+
+    def tried() -> None:
+        with attempt.undone_on_failure(context):
+            prepare.settings(context)
+            (own / "gateway_token").write_text("drawn")
+            raise StackError("the passphrase does not open it", "the right one", "look")
+
+    with pytest.raises(StackError):
+        tried()
+    assert not context.deployment.env_file.exists()
+    assert [path.name for path in own.iterdir()] == ["backup_passphrase"]
 
 
 def test_from_another_deployment_with_its_own_passphrase(machine: Machine, secrets: Path) -> None:

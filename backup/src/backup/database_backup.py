@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from backup import programs
 from backup.errors import BackupError
 from backup.programs import Done, Run, run
 
@@ -45,6 +46,11 @@ class Database:
                 "restore that database (./stack restore), or name another repository in .env, or move its folder away",
             )
         self._expect(done)
+
+    def follow(self) -> None:
+        """After an upgrade to another major version: the repository is the new cluster's as well. Copies of the old one
+        stay, and are restored by the release that made them."""
+        self._expect(self._call("stanza-upgrade"))
 
     def copies(self) -> list[Copy]:
         """The good ones, oldest first; none where there is no repository yet."""
@@ -109,6 +115,8 @@ class Database:
                 "secrets/backup_passphrase as it was when they were made",
                 "put your copy of it there",
             )
+        if programs.is_full(done):
+            raise programs.full("pgBackRest", done)
         raise BackupError(
             f"pgBackRest: {done.last_words}",
             "it to succeed",

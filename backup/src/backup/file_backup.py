@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from backup import programs
 from backup.errors import BackupError
 from backup.programs import Done, Run, run
 from backup.settings import Settings
@@ -27,13 +28,13 @@ class Files:
         self._always = ["--no-cache", *(["--no-lock"] if reading else []), *self._authority()]
 
     def prepare(self) -> None:
-        """Makes the repository, once; a lock in it is a dead one's, for this service is its only writer."""
-        done = self._call("cat", "config")
-        if done.code == _NO_REPOSITORY:
+        """Makes the repository, once."""
+        if not self.exists():
             self._expect(self._call("init"))
-        else:
-            self._expect(done)
-            self._expect(self._call("unlock", "--remove-all"))
+
+    def unlock(self) -> None:
+        """Removes all locks. Only for the repository's owner, whose backups are one at a time: they are dead ones'."""
+        self._expect(self._call("unlock", "--remove-all"))
 
     def exists(self) -> bool:
         """Whether there is a repository; raises `BackupError` when it cannot be opened."""
@@ -44,22 +45,20 @@ class Files:
         return True
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """All of them, oldest first."""
-        found: list[dict[str, Any]] = json.loads(self._expect(self._call("snapshots", "--json")).stdout or "[]")
+        """All of them, oldest first. A lock in the repository is no hindrance."""
+        done = self._call("snapshots", "--json", *([] if "--no-lock" in self._always else ["--no-lock"]))
+        found: list[dict[str, Any]] = json.loads(self._expect(done).stdout or "[]")
         return sorted(found, key=lambda snapshot: str(snapshot["time"]))
 
     def copy(self, paths: Sequence[Path], tags: Sequence[str]) -> dict[str, Any]:
-        """Copies folders; returns restic's summary: snapshot_id, total_bytes_processed, data_added …"""
+        """Copies folders; returns restic's summary: snapshot_id, total_bytes_processed, data_added …, and `unreadable`:
+        the paths that it could not read."""
         chosen = [part for tag in tags for part in ("--tag", tag)]
         host = ["--host", self._settings.name, "--group-by", "host,paths"]
         done = self._call("backup", "--json", "--exclude", ".restored*", *host, *chosen, *map(str, paths))
         if done.code == _INCOMPLETE:
-            raise BackupError(
-                f"some files could not be read: {done.last_words}",
-                "every file of lakes and audit log readable for user 10001",
-                "correct the rights of what it names",
-            )
-        return self._summary(self._expect(done))
+            return {**self._summary(done), "unreadable": _unreadable(done)}
+        return {**self._summary(self._expect(done)), "unreadable": []}
 
     def copy_text(self, name: str, text: str, tags: Sequence[str]) -> dict[str, Any]:
         """Stores one text as a snapshot of its own."""
@@ -154,11 +153,26 @@ class Files:
             )
         if done.code == _LOCKED:
             raise BackupError(f"{shown} is in use by another", "one at a time", "wait for it to end, then repeat")
+        if programs.is_full(done):
+            raise programs.full("restic", done)
         raise BackupError(
             f"restic: {done.last_words}",
             f"the repository {shown} there and whole",
             "correct what it complains about (disk, network, keys, rights of the directory), then repeat",
         )
+
+
+def _unreadable(done: Done) -> list[str]:
+    """Paths that restic complained about; none of its complaints may be lost because it is in other words."""
+    found = []
+    for line in done.stderr.splitlines():
+        try:
+            message = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(message, dict) and message.get("message_type") == "error":
+            found.append(str(message.get("item", "")))
+    return found or [""]
 
 
 def _secret(path: Path) -> str:

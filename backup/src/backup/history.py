@@ -27,20 +27,29 @@ def read(sockets: Path, since: dict[str, Any] | None = None) -> dict[str, Any]:
         }
 
 
-def differences(told: dict[str, Any], lakes: list[Lake], found: dict[str, Any]) -> list[str]:
-    """Where a restored state is not what the manifest says."""
-    wrong = []
+def of_lakes(told: dict[str, Any], lakes: list[Lake]) -> dict[str, list[str]]:
+    """By lake, where its tables are not what the manifest says."""
+    wrong: dict[str, list[str]] = {}
     now = {lake.database: lake for lake in lakes}
     for then in told["lakes"]:
-        lake = now.get(then["database"])
+        name, lake = then["database"], now.get(then["database"])
         if lake is None:
-            wrong.append(f"{then['database']} is not there")
+            wrong[name] = [f"{name} is not there"]
+            continue
+        if lake.problem and not then.get("problem"):
+            wrong[name] = [f"{name} cannot be read: {lake.problem}"]
             continue
         for table in sorted({*then["tables"], *lake.tables}):
             before, after = then["tables"].get(table), lake.tables.get(table)
             if before != after:
-                wrong.append(f"{then['database']} {table}: {after} rows, {before} when it was backed up")
-    for key in ("runs", "instigators"):
-        if told["history"].get(key) != found.get(key):
-            wrong.append(f"{key}: {found.get(key)}, {told['history'].get(key)} when it was backed up")
+                wrong.setdefault(name, []).append(f"{name} {table}: {after} rows, {before} when it was backed up")
     return wrong
+
+
+def of_dagster(told: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Where runs and schedules are not what the manifest says."""
+    return [
+        f"{key}: {found.get(key)}, {told['history'].get(key)} when it was backed up"
+        for key in ("runs", "instigators")
+        if told["history"].get(key) != found.get(key)
+    ]

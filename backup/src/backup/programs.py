@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from backup.errors import BackupError
+
 
 @dataclass(frozen=True)
 class Done:
@@ -22,6 +24,21 @@ class Done:
 
 
 Run = Callable[..., Done]
+_FULL = ("no space left on device", "disk quota exceeded")
+
+
+def is_full(done: Done) -> bool:
+    """Whether a program ended because there was no room."""
+    return any(words in f"{done.stdout}{done.stderr}".lower() for words in _FULL)
+
+
+def full(program: str, done: Done) -> BackupError:
+    """What to tell then."""
+    return BackupError(
+        f"the disk is full: {program}: {done.last_words}",
+        "room for what is written; the last good backup and what runs are as they were",
+        "free some (BACKUP_KEEP_DAYS says what is kept), or name a larger disk in .env, then repeat",
+    )
 
 
 def run(args: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: str = "") -> Done:

@@ -33,6 +33,7 @@ class Request:
     number: int
     kind: str
     verify: bool
+    take_over: bool = False
 
 
 def tidy(session: Session) -> None:
@@ -48,10 +49,10 @@ def following(session: Session) -> Request | None:
     return None
 
 
-def begin(session: Session, kind: str, verify: bool, who: str) -> Request:
+def begin(session: Session, kind: str, verify: bool, who: str, *, take_over: bool = False) -> Request:
     """One that is done at once."""
     try:
-        return Request(session.ask(_ASK, (kind, verify, who))[0][0], kind, verify)
+        return Request(session.ask(_ASK, (kind, verify, who))[0][0], kind, verify, take_over)
     except psycopg2.errors.UndefinedTable as error:
         raise BackupError(
             "the database is not prepared: it has no table provisioning.backup_requests",

@@ -21,20 +21,45 @@ from backup.settings import Settings
 
 _PAUSE_SECONDS = 3.0
 _STALE_SECONDS = 60.0
+# The loop holds the lock each time it looks, and for a while at its start, without being a backup.
+_PATIENCE_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
 _BUSY = "another backup is at work in this deployment"
 
 Tell = Callable[[str], None]
 
 
 @contextmanager
-def alone(work: Path) -> Iterator[None]:
+def alone(work: Path, patience: float = 0.0) -> Iterator[None]:
     """One backup at a time in this container: the service's, or the one somebody started by hand."""
+    end = time.monotonic() + patience
     with (work / "backup.lock").open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise BackupError(_BUSY, "one at a time", "wait for it to end, then repeat") from error
+            time.sleep(_LOOK_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BackupError(_BUSY, "one at a time", "wait for it to end, then repeat") from error
-        yield
+            yield
+        finally:
+            file.truncate(0)
+
+
+def stop(work: Path) -> bool:
+    """Ends the backup that somebody started by hand and no longer waits for; False when there is none."""
+    path = work / "backup.lock"
+    number = path.read_text(encoding="ascii").strip() if path.is_file() else ""
+    command = Path("/proc") / number / "cmdline"
+    if not number.isdigit() or not command.is_file() or b"\0take\0" not in command.read_bytes():
+        return False
+    os.kill(int(number), signal.SIGINT)
+    return True
 
 
 def serve(settings: Settings, tell: Tell, *, times: int | None = None) -> None:
@@ -47,7 +72,7 @@ def serve(settings: Settings, tell: Tell, *, times: int | None = None) -> None:
     while times is None or times > 0:
         times = None if times is None else times - 1
         (settings.places.work / "heartbeat").touch()
-        if settings.on:
+        if settings.on and not settings.places.upgrading:
             try:
                 with alone(settings.places.work):
                     ready = ready or _prepare(settings)
@@ -99,12 +124,14 @@ def work_off(settings: Settings, session: Session, request: Request, say: Tell) 
     return result
 
 
-def by_hand(settings: Settings, kind: str, who: str, say: Tell, *, verify: bool) -> dict[str, Any]:
+def by_hand(
+    settings: Settings, kind: str, who: str, say: Tell, *, verify: bool, take_over: bool = False
+) -> dict[str, Any]:
     """A backup at once."""
     if not settings.on:
         raise BackupError("backups are off here", "BACKUPS=on and DEPLOYMENT=prod in .env", "set it, then ./stack up")
-    with alone(settings.places.work), take.dagster(settings) as session:
-        return work_off(settings, session, requests.begin(session, kind, verify, who), say)
+    with alone(settings.places.work, _PATIENCE_SECONDS), take.dagster(settings) as session:
+        return work_off(settings, session, requests.begin(session, kind, verify, who, take_over=take_over), say)
 
 
 def healthy(settings: Settings) -> bool:

@@ -82,9 +82,9 @@ def read(snapshots: Iterable[dict[str, Any]], labels: Iterable[str]) -> list[Set
     return sorted(found, key=lambda one: one.point)
 
 
-def left_over(snapshots: Iterable[dict[str, Any]], sets: Iterable[Set]) -> list[str]:
-    """Snapshots of no set: their copy of the database went, or they were never finished."""
-    needed = {snapshot for one in sets for snapshot in (one.data, one.manifest)}
+def left_over(snapshots: Iterable[dict[str, Any]], sets: Iterable[Set], *others: str) -> list[str]:
+    """Snapshots of no set, and none of the others: their copy of the database went, or they were never finished."""
+    needed = {snapshot for one in sets for snapshot in (one.data, one.manifest)} | set(others)
     return [snapshot["id"] for snapshot in snapshots if snapshot["id"] not in needed]
 
 
@@ -99,6 +99,11 @@ class Choice:
     remark: str = ""
 
     @property
+    def incomplete(self) -> list[str]:
+        """The lakes that will lack files, as far as is known before."""
+        return sorted({*self.base.incomplete, *(self.later.incomplete if self.later else ())})
+
+    @property
     def moment(self) -> datetime:
         """What comes back is how things were then."""
         return self.at or self.base.point
@@ -110,6 +115,7 @@ class Choice:
             "at": self.at.isoformat() if self.at else None,
             "later": self.later.as_dict() if self.later else None,
             "moment": self.moment.isoformat(),
+            "incomplete": self.incomplete,
             "remark": self.remark,
         }
 
@@ -129,20 +135,14 @@ def parse_time(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def choose(sets: Sequence[Set], at: datetime | None, *, incomplete: bool = False) -> Choice:
-    """The newest state not later than a moment for which database and files are both there."""
-    usable = [one for one in sets if one.complete or incomplete]
-    if not usable:
-        raise BackupError(
-            "there is no complete backup" + (f", only {len(sets)} that lack files" if sets else ""),
-            "one at least",
-            "repeat with --incomplete to take the newest of them" if sets else "take one: ./stack backup",
-        )
-    newest, oldest = usable[-1], usable[0]
+def choose(sets: Sequence[Set], at: datetime | None) -> Choice:
+    """The newest state not later than a moment for which database and files are both there. A set that lacks files of
+    one lake is whole for all others: nobody is to wait for a team whose catalog names what is not there."""
+    if not sets:
+        raise BackupError("there is no backup", "one at least", "take one: ./stack backup")
+    newest, oldest = sets[-1], sets[0]
     if at is None:
-        skipped = [one.name for one in sets if one.point > newest.point]
-        remark = f"newer but incomplete, so left out: {', '.join(skipped)}" if skipped else ""
-        return Choice(newest, remark=remark)
+        return Choice(newest)
     if at < oldest.point:
         raise BackupError(
             f"no backup reaches back to {shown(at)}",
@@ -152,10 +152,10 @@ def choose(sets: Sequence[Set], at: datetime | None, *, incomplete: bool = False
     if at >= newest.point:
         remark = f"the newest state for which all files are there is that of {shown(newest.point)}"
         return Choice(newest, remark=remark if at > newest.point else "")
-    base = [one for one in usable if one.point <= at][-1]
+    base = [one for one in sets if one.point <= at][-1]
     if base.point == at:
         return Choice(base)
-    later = next(one for one in usable if one.point > at)
+    later = next(one for one in sets if one.point > at)
     return Choice(base, at, later)
 
 

@@ -31,6 +31,16 @@ class Places:
         return self.secrets / "deployment_record"
 
     @property
+    def owner(self) -> Path:
+        """What this machine is known by."""
+        return self.secrets / "backup_owner"
+
+    @property
+    def upgrading(self) -> bool:
+        """Whether an upgrade has begun and may still be undone: what is written now may never have been."""
+        return (self.postgres / "upgrade-under-way").exists()
+
+    @property
     def data(self) -> Path:
         """The cluster of the database."""
         return self.postgres / "data"

@@ -11,7 +11,8 @@ from pathlib import Path
 from backup.settings import Places
 
 STAGED, MOVING, BEFORE = ".restored", ".restored-moving", ".before-restore"
-UNDER_WAY = "restore-under-way"
+UNDER_WAY, UPGRADING = "restore-under-way", "upgrade-under-way"
+UPGRADES = ("data.before-upgrade*", "data.upgraded*", "data.failed", "upgrade-sockets", "upgrade-dump*")
 DATA_STAGED, DATA_BEFORE = "data.restored", "data.before-restore"
 
 
@@ -29,10 +30,21 @@ def occupied(places: Places) -> list[str]:
 
 def discard(places: Places) -> None:
     """Takes away what was staged."""
-    shutil.rmtree(places.postgres / DATA_STAGED, ignore_errors=True)
+    discard_database(places)
     for folder in folders(places):
-        _without_links(folder)
-        shutil.rmtree(folder / STAGED, ignore_errors=True)
+        discard_in(folder)
+
+
+def discard_database(places: Places) -> None:
+    """Takes away a staged cluster."""
+    shutil.rmtree(places.postgres / DATA_STAGED, ignore_errors=True)
+
+
+def discard_in(folder: Path) -> None:
+    """Takes away what was staged in one volume. Whoever puts a link in its way meanwhile loses the link: rmtree opens
+    each folder without following one."""
+    _without_links(folder)
+    shutil.rmtree(folder / STAGED, ignore_errors=True)
 
 
 def swap(places: Places) -> None:
@@ -51,6 +63,11 @@ def swap(places: Places) -> None:
             places.data.rename(before)
         staged.rename(places.data)
     _sync(places.postgres)
+    # Nor is there an upgrade any more that could be undone: a later one must not find this one's way back.
+    for pattern in UPGRADES:
+        for left in places.postgres.glob(pattern):
+            _remove(left)
+    (places.postgres / UPGRADING).unlink(missing_ok=True)
     (places.postgres / UNDER_WAY).unlink()
 
 

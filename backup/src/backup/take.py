@@ -1,6 +1,7 @@
 """Taking a backup: database and files in step, compared with each other, read back, and only then old ones deleted."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backup import catalogs, history, postgres, requests, sets
+from backup import catalogs, history, owner, postgres, requests, room, sets
 from backup.catalogs import Lake
 from backup.database_backup import Database
 from backup.errors import BackupError
@@ -25,7 +26,10 @@ _REGISTER = "INSERT INTO provisioning.lake_clones (lake, clone) VALUES (%s, %s) 
 _UNREGISTER = "DELETE FROM provisioning.lake_clones WHERE clone = %s"
 _LAKES = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname LIKE 'lake\\_%'"
 _POINT = "SELECT pg_catalog.pg_create_restore_point(%s)"
+_SIZE = "SELECT sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database"
 _SHOWN = 5
+# Of a deployment, and in no backup. Told with each, for nobody reads documentation on the day of a restore.
+WITHOUT = ("what runs printed (compute logs)", "images, which are built again")
 
 
 class Taking:
@@ -49,6 +53,8 @@ class Taking:
         # First otherwise: restic can tell a wrong passphrase from damage, pgBackRest cannot.
         self._files.prepare()
         self._database.prepare()
+        owner.require(self._settings, self._files, take_over=request.take_over)
+        self._require_room(session, request.kind)
         with _kept_files(session):
             self._say("copy the database")
             copy = self._database.copy(request.kind)
@@ -57,7 +63,7 @@ class Taking:
             left_out = told["left_out"]
             snapshot = self._copy_files(name)
         self._say("compare files and catalogs")
-        missing = self._missing(lakes, snapshot["snapshot_id"])
+        missing = self._missing(lakes, snapshot)
         self._say("verify")
         self._database.require_log()
         # Everything is read again where somebody asked, and with each full backup.
@@ -67,7 +73,9 @@ class Taking:
         self._files.check(everything=everything)
         incomplete = tuple(sorted(missing))
         one = Set(name, copy.kind, copy.label, point, snapshot["snapshot_id"], "", everything, incomplete)
-        told |= {"set": one.as_dict(), "record": bool(self._settings.places.record.stat().st_size)}
+        record = bool(self._settings.places.record.stat().st_size)
+        without = [*WITHOUT, *in_buckets(lakes)]
+        told |= {"set": one.as_dict(), "record": record, "failed": missing, "without": without}
         self._store(one, told)
         self._say("delete what is older than the retention")
         deleted = self._retain(name)
@@ -84,6 +92,7 @@ class Taking:
             "file_bytes_stored": int(snapshot.get("data_added_packed", snapshot["data_added"])),
             "tables": sum(len(lake.tables) for lake in lakes),
             "left_out": left_out,
+            "without": without,
             "everything_read_again": everything,
             "snapshots_deleted": deleted,
             "repository": self._settings.shown,
@@ -91,9 +100,9 @@ class Taking:
         if missing:
             reasons = "; ".join(f"{lake}: {reason}" for lake, reason in sorted(missing.items()))
             raise BackupError(
-                f"the backup {name} was taken, but lacks files: {reasons}",
+                f"the backup {name} was taken and is whole but for {', '.join(sorted(missing))}: {reasons}",
                 "every file that a catalog names to be in its lake's folder, and every catalog to be readable",
-                "restore the lake's files from an earlier backup, or drop the table; other lakes are backed up",
+                "restore the lake's files from an earlier backup, or drop the table; all else is backed up",
             )
         return result
 
@@ -121,16 +130,36 @@ class Taking:
             )
         return self._files.copy([places.lakes, places.audit, places.record], [f"set={name}", "data"])
 
-    def _missing(self, lakes: list[Lake], snapshot: str) -> dict[str, str]:
+    def _require_room(self, session: Session, kind: str) -> None:
+        ((size,),) = session.ask(_SIZE)
+        copies, first = self._database.copies(), not self._files.snapshots()
+        room.require(self._settings, kind, copies, int(size), first=first)
+
+    def _missing(self, lakes: list[Lake], snapshot: dict[str, Any]) -> dict[str, str]:
         """Lakes of which not every file is in the snapshot, each with the reason."""
-        listing = self._files.listing(snapshot)
-        missing = {lake.database: f"its catalog cannot be read: {lake.problem}" for lake in lakes if lake.problem}
+        listing = self._files.listing(snapshot["snapshot_id"])
+        missing = self._unreadable(snapshot["unreadable"])
+        missing |= {lake.database: f"its catalog cannot be read: {lake.problem}" for lake in lakes if lake.problem}
         for lake in lakes:
             absent = sorted(path for path, size in lake.files.items() if listing.get(path) != size)
             if absent:
                 first = ", ".join(absent[:_SHOWN])
                 missing[lake.database] = f"{len(absent)} of {len(lake.files)} files are missing or differ: {first}"
         return missing
+
+    def _unreadable(self, paths: list[str]) -> dict[str, str]:
+        """Lakes with files that their owner has closed to the service; what else cannot be read fails the backup."""
+        places, closed = self._settings.places, {}
+        for path in paths:
+            below = Path(path).relative_to(places.lakes).parts if path.startswith(f"{places.lakes}/") else ()
+            if not below:
+                raise BackupError(
+                    f"{path or 'some file'} could not be read",
+                    f"audit log and record readable for user {os.getuid()}",
+                    "correct its rights; the log of the service backup says more",
+                )
+            closed.setdefault(f"lake_{below[0]}", f"it has files that nobody else may read, such as {path}")
+        return closed
 
     def _store(self, one: Set, told: dict[str, Any]) -> None:
         """Writes the manifest, with which the set exists, and reads it back."""
@@ -149,7 +178,8 @@ class Taking:
                 "the set that was written a moment ago",
                 "./stack backup list; look at the log of the service backup",
             )
-        gone = sets.left_over(snapshots, kept)
+        owned = owner.of(snapshots)
+        gone = sets.left_over(snapshots, kept, *([owned.snapshot] if owned else []))
         self._files.forget(gone)
         return len(gone)
 
@@ -160,6 +190,12 @@ def with_folders(lakes: list[Lake], root: Path) -> tuple[list[Lake], list[str]]:
     that is there and is not mounted."""
     gone = [lake for lake in lakes if not (root / lake.database.removeprefix("lake_")).is_dir()]
     return [lake for lake in lakes if lake not in gone], [lake.database for lake in gone]
+
+
+def in_buckets(lakes: list[Lake]) -> list[str]:
+    """What is in no backup of lakes whose tables are on S3: their catalogs come back, their files are the bucket's."""
+    text = "the files of {} in {} (versions in the bucket keep them)"
+    return [text.format(lake.database, lake.bucket) for lake in lakes if lake.bucket]
 
 
 @contextmanager
