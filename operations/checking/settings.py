@@ -14,7 +14,7 @@ VARIABLE = re.compile(r"(?<!\$)(?:\$\$)*\$(?:\{([A-Za-z_][A-Za-z0-9_]*)|([A-Za-z
 # Read by Compose or ./stack itself; or set by Compose, never in .env.
 NOT_INTERPOLATED = {
     "COMPOSE_FILE",
-    *("BRANCH_MEMORY_MB", "BRANCH_DAYS", "BRANCH_SECRETS", "BRANCH_BIND"),
+    *("BRANCH_MEMORY_MB", "BRANCH_DAYS", "BRANCH_SECRETS", "BRANCH_BIND", "BRANCH_NETWORKS"),
     *("RECONCILE_BRANCH", "RECONCILE_SIGNERS", "RECONCILE_SETTINGS"),
 }
 NOT_SETTINGS = {"COMPOSE_PROJECT_NAME"}

@@ -203,6 +203,11 @@ def _limits(model: Model, name: str) -> Iterator[Problem]:
         default, most = values.get(kind), values.get(f"{kind}.max")
         if default and most and default > most:
             yield model.problem(f"label {kind} is above {kind}.max", name, "labels", kind)
+    warm = str(labels.get("run.warm", "0"))
+    if not (warm.isascii() and warm.isdigit() and len(warm) < 4):
+        yield model.problem(
+            f"label run.warm is {warm!r}; expected a whole number from 0 to 999", name, "labels", "run.warm"
+        )
 
 
 def _borders(model: Model) -> Iterator[Problem]:

@@ -95,3 +95,54 @@ def test_every_target_attaches_ingestion_read_only(target: str) -> None:
         "analytics": False,
         "ingestion": True,
     }
+
+
+BUCKET = {
+    "LAKE_S3_BUCKET": "lakes",
+    "LAKE_S3_PREFIX": "prod",
+    "LAKE_S3_ENDPOINT": "s3.example.org",
+    "LAKE_S3_REGION": "eu-central-1",
+    "LAKE_S3_KEY": "id",
+    "LAKE_S3_KEY_SECRET": "it's; --",
+}
+
+
+@pytest.fixture
+def on_s3(monkeypatch: pytest.MonkeyPatch) -> DuckDBCredentials:
+    """The profile of production, where settings put the lakes on S3."""
+    import yaml
+
+    for name, value in {**BUCKET, "DEPLOYMENT": "prod"}.items():
+        monkeypatch.setenv(name, value)
+    text = (project.DIRECTORY / "profiles.yml").read_text(encoding="utf-8")
+    output = yaml.safe_load(text)["analytics"]["outputs"]["prod"]
+    return DuckDBCredentials.from_dict({key: output[key] for key in output if key not in ("type", "threads")})
+
+
+def test_tables_go_where_the_settings_say_and_not_where_the_profile_says(on_s3: DuckDBCredentials) -> None:
+    lake_session.Plugin("lake_session", {}, on_s3).update_connection_config(on_s3, {})
+    paths = {one.alias: (one.options or {}).get("data_path") for one in on_s3.attach or []}
+    assert paths == {"analytics": "s3://lakes/prod/analytics/", "ingestion": None}
+
+
+def test_a_session_on_s3_checks_certificates_and_keeps_its_key_to_the_bucket(on_s3: DuckDBCredentials) -> None:
+    from platform_kit.environment import lake_bucket
+
+    bucket = lake_bucket()
+    assert bucket is not None
+    with duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as session:
+        for statement in lake_session.reach(bucket):
+            session.execute(statement)
+        names = "('enable_server_cert_verification', 'enable_curl_server_cert_verification')"
+        values = session.execute(f"select value from duckdb_settings() where name in {names}").fetchall()
+        secrets = session.execute("select name, scope, secret_string from duckdb_secrets()").fetchall()
+    assert values == [("true",), ("true",)]
+    assert [(name, scope) for name, scope, _ in secrets] == [("lake_bucket", ["s3://lakes/prod/"])]
+    assert "secret=redacted" in secrets[0][2]
+
+
+def test_without_settings_the_profile_holds(lake_root: Path) -> None:
+    credentials = DuckDBCredentials.from_dict(profile(lake_root))
+    lake_session.Plugin("lake_session", {}, credentials).update_connection_config(credentials, {})
+    (own,) = [one for one in credentials.attach or [] if one.alias == "analytics"]
+    assert (own.options or {})["data_path"] == f"{lake_root}/analytics"

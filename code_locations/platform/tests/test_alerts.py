@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,8 +18,10 @@ from platform_location.defs.alerts.webserver import SILENT_SECONDS
 from sqlalchemy import text
 
 from platform_kit.alerts import AlertPolicy, as_metadata, as_run_tags
+from platform_kit.alerts.channels import ChannelError
 from platform_kit.alerts.heartbeat import beat
 from platform_kit.alerts.message import Alert
+from platform_kit.alerts.outbox import Outbox
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
 SITE = "https://dagster.example"
@@ -366,6 +369,49 @@ def test_a_location_that_floods_leaves_the_others_their_place() -> None:
     kept = few([*flood, Alert("ingestion: run failed: daily")], SITE)
     assert len(kept) == 12
     assert [alert.title for alert in kept[10:]] == ["ingestion: run failed: daily", "probe: 490 more alerts"]
+
+
+def flooded(ticks: int, known: tuple[str, ...], title: str = "{tick}-{n}: check failed") -> list[str]:
+    """Titles of what waits for two channels that are away, while one location floods, after `ingestion` failed once."""
+    outbox, away = Outbox(), (Away("webhook"), Away("mail"))
+    outbox.add(few([Alert("ingestion: run failed: daily")], SITE, (), known), away)
+    for tick in range(ticks):
+        flood = [Alert(title.format(tick=tick, n=n)) for n in range(300)]
+        outbox.add(few(flood, SITE, outbox.waiting, known), away)
+    return [delivery.alert.title for delivery in outbox.waiting]
+
+
+@dataclass
+class Away:
+    """A channel that nothing is delivered by."""
+
+    name: str
+
+    def send(self, alert: Alert) -> None:
+        raise ChannelError(f"away: {alert.title}")
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["{tick}-{n}: check failed", "reporting: check failed: {tick}-{n}"],
+    ids=["in the name of made-up assets", "in its own name"],
+)
+def test_a_flood_of_many_ticks_leaves_what_waits_of_others(title: str) -> None:
+    known = ("ingestion", "analytics", "eta", "reporting", "platform")
+    waiting = flooded(50, known, title)
+    assert waiting.count("ingestion: run failed: daily") == 2
+    assert len(waiting) <= 2 * 13
+    assert len([each for each in waiting if "more alerts" in each]) == 2
+
+
+def test_many_locations_that_flood_at_once_leave_what_waits_of_others() -> None:
+    known = ("ingestion", *(f"team_{n}" for n in range(40)))
+    outbox, away = Outbox(), (Away("webhook"), Away("mail"))
+    outbox.add(few([Alert("ingestion: run failed: daily")], SITE, (), known), away)
+    for tick in range(20):
+        flood = [Alert(f"{name}: check failed: {tick}-{n}") for name in (*known[1:], "made_up") for n in range(30)]
+        outbox.add(few(flood, SITE, outbox.waiting, known), away)
+    assert [each.alert.title for each in outbox.waiting].count("ingestion: run failed: daily") == 2
 
 
 class Hook(BaseHTTPRequestHandler):

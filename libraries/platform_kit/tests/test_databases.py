@@ -83,6 +83,41 @@ def test_a_postgres_that_does_not_answer_is_named_without_its_password(monkeypat
     assert e.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("prefix", "settings", "expected"),
+    [
+        ("POSTGRES", {}, {}),
+        ("SOURCE_DATABASE", {}, {"sslmode": "prefer", "sslrootcert": "/nonexistent"}),
+        (
+            "SOURCE_DATABASE",
+            {"SOURCE_DATABASE_SSLMODE": "verify-full", "SOURCE_DATABASE_SSLROOTCERT": "/a.pem"},
+            {"sslmode": "verify-full", "sslrootcert": "/a.pem"},
+        ),
+    ],
+)
+def test_the_tls_of_the_deployments_own_server_is_not_asked_of_a_source(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, settings: dict[str, str], expected: dict[str, str]
+) -> None:
+    import psycopg2
+
+    values = {"HOST": "127.0.0.1", "PORT": "1", "NAME": "x", "USER": "x", "PASSWORD": "x"}
+    for name, value in {**{f"{prefix}_{key}": value for key, value in values.items()}, **settings}.items():
+        monkeypatch.setenv(name, value)
+    # As deploy/overlays/external-postgres.yml sets them for every process.
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    monkeypatch.setenv("PGSSLROOTCERT", "/run/secrets/postgres_authority")
+    asked: dict[str, object] = {}
+
+    def connect(**how: object) -> None:
+        asked.update(how)
+        raise psycopg2.OperationalError("nobody")
+
+    monkeypatch.setattr(psycopg2, "connect", connect)
+    with pytest.raises(DatabaseError, match="nobody"):
+        PostgresResource(prefix=prefix).query("SELECT 1")
+    assert {key: value for key, value in asked.items() if key.startswith("ssl")} == expected
+
+
 def test_no_password_is_in_what_dagster_shows_of_a_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATABASE_PASSWORD", "hunter2")
     resource = PostgresResource(prefix="SOURCE_DATABASE")

@@ -154,17 +154,22 @@ def test_passwords_are_cut_out_of_messages(text: str) -> None:
     assert "hunter2" not in redact(text, "hunter2" if "token" in text else "")
 
 
-def test_nothing_is_loaded_from_a_network(lake: LakeResource) -> None:
+def test_nothing_is_loaded_from_a_network(lake: LakeResource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # DuckDB looks below HOME for what somebody installed there.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(connection, "_instance", [])
     with lake.connect() as open_lake:
         connection._load(open_lake, "postgres_scanner")
+        connection._load(open_lake, "httpfs")
         names = "('autoinstall_known_extensions', 'autoload_known_extensions')"
         settings = open_lake.execute(f"SELECT value FROM duckdb_settings() WHERE name IN {names}").fetchall()
         loaded = open_lake.execute(
-            "SELECT install_mode FROM duckdb_extensions() WHERE extension_name IN ('ducklake', 'postgres_scanner')"
+            "SELECT install_mode FROM duckdb_extensions() WHERE loaded AND extension_name IN "
+            "('ducklake', 'httpfs', 'postgres_scanner')"
         ).fetchall()
     assert settings == [("false",), ("false",)]
     # Loaded where the packages have them; installed would mean copied to the home folder.
-    assert loaded == [("NOT_INSTALLED",)] * 2
+    assert loaded == [("NOT_INSTALLED",)] * 3
 
 
 def test_duckdb_stays_below_the_memory_of_its_container(lake: LakeResource, monkeypatch: pytest.MonkeyPatch) -> None:

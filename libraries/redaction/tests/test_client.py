@@ -137,6 +137,9 @@ def test_without_the_entry_point_nothing_is_captured(monkeypatch: pytest.MonkeyP
         '{"do": "end", "streams": [99]}',
         '{"do": "capture"}',
         '{"do": "hide", "values": 7}',
+        pytest.param("[" * 60_000, id="lists in lists"),
+        pytest.param('{"do": "hide", "values": [' + "[" * 30_000 + "]" * 30_000 + "]}", id="values in lists in lists"),
+        pytest.param('{"x":' * 12_000 + "1" + "}" * 12_000, id="objects in objects"),
     ],
 )
 def test_a_wrong_request_harms_nobody(run, request_text: str) -> None:

@@ -1,5 +1,6 @@
 """Who a run is attributed to, whatever a client or a location's code claims."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +35,34 @@ def test_a_run_launched_in_the_ui_names_the_signed_in_user_and_is_queued(submit,
     run = submit(queued(), **{"X-Forwarded-User": "ann"})
     assert run.tags["user"] == "ann"
     assert run.status == DagsterRunStatus.QUEUED
+
+
+def test_the_daemon_is_told_when_the_run_is_in_the_queue(submit, queued, instance, monkeypatch):
+    told, run, connect = [], queued(), instance.run_storage.connect
+
+    @contextmanager
+    def listening():
+        with connect() as connection:
+            execute = connection.execute
+
+            def noted(statement, *values):
+                if "NOTIFY" not in str(statement):
+                    return execute(statement, *values)
+                told.append((str(statement), instance.get_run_by_id(run.run_id).status))
+                return None
+
+            connection.execute = noted
+            yield connection
+
+    monkeypatch.setattr(instance.run_storage, "connect", listening)
+    submit(run)
+    assert told == [("NOTIFY dagster_run_queued", DagsterRunStatus.QUEUED)]
+
+
+def test_a_daemon_that_cannot_be_told_costs_the_run_nothing(submit, queued, caplog):
+    # This instance is not in Postgres, which alone can tell.
+    assert submit(queued()).status == DagsterRunStatus.QUEUED
+    assert "could not be told" in caplog.text
 
 
 def test_a_client_cannot_launch_in_another_users_name(submit, queued):

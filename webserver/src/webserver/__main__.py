@@ -11,6 +11,8 @@ from dagster import DagsterInstance
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from access import AccessError, load_locations
+from run_launcher import log_shipping
+from run_launcher.log_bucket import BucketSettingError
 from webserver import daemon_watch
 from webserver.app import create_app
 from webserver.audit import AuditLog
@@ -29,7 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     try:
         serve(from_environment())
-    except (SettingsError, AccessError, OSError) as error:
+    except (SettingsError, AccessError, BucketSettingError, OSError) as error:
         logger.error("%s", error)
         return 1
     return 0
@@ -45,6 +47,7 @@ def serve(settings: Settings) -> None:
         with ProcessContext(instance, WorkspaceFileTarget([str(settings.workspace_file)]), access) as process:
             app = create_app(process, access, settings.gateway_token, audit, banner_text=settings.banner)
             daemon_watch.start(instance)
+            log_shipping.start(instance)
             logger.info("serving on http://%s:%d", *listener.getsockname())
             http_server(app).run(sockets=[listener])
 

@@ -14,7 +14,7 @@ from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from analytics.project import LOCATION
-from platform_kit.environment import PostgresCatalog, current
+from platform_kit.environment import Bucket, PostgresCatalog, current, lake_bucket
 
 EXTENSIONS = ("ducklake", "postgres_scanner")
 # The rest of the container's memory is for two Pythons: Dagster's and dbt's.
@@ -38,6 +38,10 @@ class Plugin(BasePlugin):
             autoinstall_known_extensions=False,
             autoload_known_extensions=False,
         )
+        # The profile has the folder; where the tables are on S3, the settings say so.
+        for attachment in creds.attach or []:
+            if attachment.alias == LOCATION and lake_bucket() is not None:
+                attachment.options = {**(attachment.options or {}), "data_path": current(LOCATION).lake_address()}
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Load the extensions and, where catalogs are in Postgres, say who this location is."""
@@ -48,6 +52,10 @@ class Plugin(BasePlugin):
             catalog = environment.lake_catalog(alias)
             if isinstance(catalog, PostgresCatalog):
                 conn.execute(secret(f"catalog_{alias}", catalog))
+        bucket = lake_bucket()
+        if bucket is not None:
+            for statement in reach(bucket):
+                conn.execute(statement)
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Nothing: settings of the instance hold for its cursors."""
@@ -64,6 +72,26 @@ def secret(name: str, catalog: PostgresCatalog) -> str:
     }
     listed = ", ".join(f"{key} {literal(value)}" for key, value in options.items())
     return f"CREATE OR REPLACE SECRET {name} (TYPE postgres, {listed})"
+
+
+def reach(bucket: Bucket) -> list[str]:
+    """The statements that let DuckDB reach the lakes' bucket, by this location's key and nothing else's."""
+    options = {
+        "KEY_ID": bucket.key.reveal(),
+        "SECRET": bucket.key_secret.reveal(),
+        "ENDPOINT": bucket.endpoint,
+        "REGION": bucket.region,
+        "URL_STYLE": "path",
+        "SCOPE": bucket.address,
+    }
+    listed = ", ".join(f"{key} {literal(value)}" for key, value in options.items())
+    return [
+        f"LOAD {literal(extension_file('httpfs'))}",
+        "SET GLOBAL enable_server_cert_verification = true",
+        "SET GLOBAL enable_curl_server_cert_verification = true",
+        f"SET GLOBAL ca_cert_file = {literal(bucket.authority)}",
+        f"CREATE OR REPLACE SECRET lake_bucket (TYPE s3, USE_SSL true, {listed})",
+    ]
 
 
 def extension_file(name: str) -> Path:

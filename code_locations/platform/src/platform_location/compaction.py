@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform_kit.lake import limits
-from platform_kit.lake.connection import literal, quoted, retried
+from platform_kit.lake.connection import literal, quoted, remember_bucket, retried
 from platform_kit.postgres import advisory_lock
 from platform_location import database, deployment
 from platform_location.lake_filesystem import ADDRESS, LakeFiles
@@ -132,21 +132,36 @@ def attached(location: str) -> Iterator["DuckDBPyConnection"]:
     try:
         for extension in ("ducklake", "postgres_scanner"):
             _load(connection, extension)
-        connection.register_filesystem(LakeFiles(deployment.lake_of(location)))
+        bucket = deployment.bucket_of(location)
+        address = ADDRESS if bucket is None else f"{bucket.address}{location}/"
+        if bucket is None:
+            connection.register_filesystem(LakeFiles(deployment.lake_of(location)))
+        else:
+            remember_bucket(connection, bucket)
         values = {
             **{"HOST": catalog.host, "PORT": str(catalog.port), "DATABASE": catalog.database},
             **{"USER": catalog.user, "PASSWORD": catalog.password.reveal()},
         }
         options = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
         connection.execute(f"CREATE SECRET catalog (TYPE postgres, {options})")
-        place = f"DATA_PATH {literal(ADDRESS)}, OVERRIDE_DATA_PATH true, CREATE_IF_NOT_EXISTS false"
+        place = f"DATA_PATH {literal(address)}, OVERRIDE_DATA_PATH true, CREATE_IF_NOT_EXISTS false"
         source = "ducklake:postgres:connect_timeout=10 application_name=platform"
         connection.execute(f"ATTACH '{source}' AS lake ({place}, META_SECRET 'catalog')")
-        connection.execute("SET disabled_filesystems = 'LocalFileSystem'")
+        _confine(connection, None if bucket is None else address)
         connection.execute("SET lock_configuration = true")
         yield connection
     finally:
         connection.close()
+
+
+def _confine(connection: "DuckDBPyConnection", prefix: str | None) -> None:
+    """Whatever a catalog names as a place of its files: only the lake's own are opened. On S3 the server refuses the
+    owner's key elsewhere as well."""
+    if prefix is None:
+        connection.execute("SET disabled_filesystems = 'LocalFileSystem'")
+        return
+    connection.execute(f"SET allowed_directories = [{literal(prefix)}]")
+    connection.execute("SET enable_external_access = false")
 
 
 def _load(connection: "DuckDBPyConnection", extension: str) -> None:

@@ -1,6 +1,6 @@
 """What this location looks after: the deployment's own files, as Compose mounts them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -52,13 +52,26 @@ def current() -> Deployment:
 
 def secret_of(location: str) -> environment.Secret:
     """The password of a maintained location's role."""
-    path = Path(environment.setting("SECRETS", SECRETS)) / f"{location}_database_password"
+    return _secret(f"{location}_database_password", location)
+
+
+def bucket_of(location: str) -> environment.Bucket | None:
+    """The bucket with the lakes' tables, to be opened by that location's own key; None where they are in folders."""
+    bucket = environment.lake_bucket()
+    if bucket is None or location == environment.current("platform").code_location:
+        return bucket
+    key, key_secret = (_secret(f"{location}_{name}", location) for name in ("s3_key", "s3_key_secret"))
+    return replace(bucket, key=key, key_secret=key_secret)
+
+
+def _secret(name: str, location: str) -> environment.Secret:
+    path = Path(environment.setting("SECRETS", SECRETS)) / name
     try:
         return environment.Secret(path.read_text(encoding="utf-8").rstrip("\n"))
     except OSError as error:
         raise environment.SettingError(
             f"the secret {path.name} cannot be read ({path}: {error.strerror}): the service that maintains {location} "
-            "must name it under secrets in docker-compose.yml"
+            "must name it under secrets in docker-compose.yml or the overlay that brings it"
         ) from None
 
 

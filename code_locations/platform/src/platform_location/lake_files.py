@@ -21,7 +21,7 @@ _FORGET = "DELETE FROM public.ducklake_files_scheduled_for_deletion WHERE data_f
 _USED = "SELECT path::text FROM public.ducklake_data_file UNION SELECT path::text FROM public.ducklake_delete_file"
 _WAITING = "SELECT path::text FROM public.ducklake_files_scheduled_for_deletion"
 # What DuckLake calls its files: each name has a UUID, so it is one file's, in whatever folder.
-_NAME = re.compile(r"ducklake-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-delete)?\.(parquet|puffin)")
+FILE_NAME = re.compile(r"ducklake-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-delete)?\.(parquet|puffin)")
 
 
 @dataclass
@@ -88,4 +88,4 @@ def _names(catalog: Session, question: str) -> set[str]:
 def _data_files(root: Path) -> Iterator[tuple[tuple[str, ...], "files.os.stat_result"]]:
     # Folders with a dot are what a restore lays beside the lake, and what definitions keep: no table's.
     entries = ((parts, found) for parts, found in files.walk(root) if not parts[0].startswith("."))
-    return ((parts, found) for parts, found in entries if _NAME.fullmatch(parts[-1]))
+    return ((parts, found) for parts, found in entries if FILE_NAME.fullmatch(parts[-1]))

@@ -16,7 +16,10 @@ from typing import NoReturn
 _BRANCH = re.compile(r"branch-[a-z0-9][a-z0-9-]{0,40}")
 _LOCATION = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LAKE_ROOT = Path("/var/lib/lake")
+_SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 _WINDOW_OUTSIDE_PRODUCTION = timedelta(days=90)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 class SettingError(Exception):
@@ -77,6 +80,26 @@ class FileCatalog:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """A bucket of S3 with the lakes' tables, below one prefix a location."""
+
+    name: str
+    prefix: str
+    endpoint: str
+    """Host or host:port, spoken to over TLS."""
+    region: str
+    authority: Path
+    """The authorities that its certificate is checked by, in PEM."""
+    key: Secret
+    key_secret: Secret
+
+    @property
+    def address(self) -> str:
+        """What all lakes are below, with a slash at its end."""
+        return f"s3://{self.name}/{self.prefix}/"
+
+
+@dataclass(frozen=True)
 class Environment:
     """One place that code runs in. Made by `current()`."""
 
@@ -127,8 +150,16 @@ class Environment:
         return start if self.data_window is None else max(start, end - self.data_window)
 
     def lake_data_path(self, location: str | None = None) -> Path:
-        """The folder with the Parquet files of a location's lake (this one's unless another is named)."""
+        """The folder of a location's lake (this one's unless another is named): its files that are no tables, such as
+        pages and models, and, unless they are on S3, those of its tables."""
         return self._lake_root() / _checked_location(location or self.code_location)
+
+    def lake_address(self, location: str | None = None) -> str:
+        """Where the Parquet files of a lake's tables are: its folder, or its prefix on S3 with a slash at its end."""
+        bucket = lake_bucket()
+        if bucket is None:
+            return str(self.lake_data_path(location))
+        return f"{bucket.address}{_checked_location(location or self.code_location)}/"
 
     def lake_catalog(self, location: str | None = None) -> PostgresCatalog | FileCatalog:
         """Where the catalog of a location's lake is; always with this location's own role."""
@@ -194,6 +225,36 @@ def secret(name: str) -> Secret:
     if not value:
         raise SettingError(f"{name} is not set: expected a secret in {name}, or a file with it named by {name}_FILE")
     return Secret(value)
+
+
+def lake_bucket() -> Bucket | None:
+    """The bucket with the lakes' tables; None where they are in folders.
+
+    LAKE_S3_BUCKET decides; with it the other settings must be there too.
+    """
+    name = setting("LAKE_S3_BUCKET", "")
+    if not name:
+        return None
+    prefix = setting("LAKE_S3_PREFIX")
+    if not _BUCKET.fullmatch(name):
+        raise SettingError(f"LAKE_S3_BUCKET is {name!r}: expected the name of a bucket, 3 to 63 of {_BUCKET.pattern}")
+    if not _PREFIX.fullmatch(prefix):
+        raise SettingError(
+            f"LAKE_S3_PREFIX is {prefix!r}: expected names with a slash between, such as prod or data/prod"
+        )
+    endpoint = setting("LAKE_S3_ENDPOINT")
+    if "/" in endpoint:
+        raise SettingError(
+            f"LAKE_S3_ENDPOINT is {endpoint!r}: expected host or host:port; it is always spoken to by TLS"
+        )
+    own = Path(setting("LAKE_S3_AUTHORITY", str(_SYSTEM_AUTHORITIES)))
+    # The secret is there, and empty, where the server's certificate is by an authority that everybody knows.
+    authority = own if own.is_file() and own.stat().st_size else _SYSTEM_AUTHORITIES
+    return Bucket(
+        *(name, prefix, endpoint, setting("LAKE_S3_REGION"), authority),
+        key=secret("LAKE_S3_KEY"),
+        key_secret=secret("LAKE_S3_KEY_SECRET"),
+    )
 
 
 def catalog_database(location: str) -> str:

@@ -27,7 +27,8 @@ _CONNECT_TIMEOUT_SECONDS = 10
 class PostgresResource(ConfigurableResource[Any]):
     """A Postgres database that settings name by a common prefix.
 
-    With the prefix SOURCE_DATABASE: SOURCE_DATABASE_HOST, _PORT, _NAME, _USER and the secret SOURCE_DATABASE_PASSWORD.
+    With the prefix SOURCE_DATABASE: SOURCE_DATABASE_HOST, _PORT, _NAME, _USER and the secret SOURCE_DATABASE_PASSWORD;
+    _SSLMODE (prefer) and _SSLROOTCERT, as libpq knows them.
     They are read when a connection is made, so no password is in the resource's configuration, which Dagster shows.
     `database` says the database's name where the settings do not. `makes_tables` is false where migrations make them:
     then a run changes no table, and one that is not there, or lacks a column, is an error.
@@ -47,6 +48,7 @@ class PostgresResource(ConfigurableResource[Any]):
                 database=self.database or setting(f"{self.prefix}_NAME"),
                 user=setting(f"{self.prefix}_USER"),
                 password=secret(f"{self.prefix}_PASSWORD"),
+                tls=_tls(self.prefix),
             ) as connection,
             connection,
         ):
@@ -109,7 +111,9 @@ def advisory_lock(catalog: PostgresCatalog, name: str, patience_seconds: int) ->
 
 
 @contextmanager
-def _connection(host: str, port: int, database: str, user: str, password: Secret) -> Iterator["Connection"]:
+def _connection(
+    host: str, port: int, database: str, user: str, password: Secret, tls: Mapping[str, Any] | None = None
+) -> Iterator["Connection"]:
     import psycopg2
 
     try:
@@ -121,6 +125,7 @@ def _connection(host: str, port: int, database: str, user: str, password: Secret
             password=password.reveal(),
             connect_timeout=_CONNECT_TIMEOUT_SECONDS,
             application_name="platform_kit",
+            **(tls or {}),
             # What dates look like must not hang on a server's or a role's setting.
             options="-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601",
         )
@@ -131,6 +136,17 @@ def _connection(host: str, port: int, database: str, user: str, password: Secret
         yield connection
     finally:
         connection.close()
+
+
+def _tls(prefix: str) -> dict[str, Any]:
+    """PGSSLMODE and PGSSLROOTCERT are of the deployment's own server; another one has settings of its own."""
+    if prefix == "POSTGRES":
+        return {}
+    return {
+        "sslmode": setting(f"{prefix}_SSLMODE", "prefer"),
+        # A file that is not there: with an empty one libpq would take the environment's.
+        "sslrootcert": setting(f"{prefix}_SSLROOTCERT", "/nonexistent"),
+    }
 
 
 def _refuse_missing(cursor: Any, schema: str, table: str, columns: Sequence[str]) -> None:

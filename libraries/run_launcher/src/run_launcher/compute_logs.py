@@ -1,7 +1,8 @@
 """Compute logs of all locations, for the services that show them.
 
 A run writes to the log volume of its own location with Dagster's plain manager. Webserver and daemon have all volumes
-below one directory, a folder a location, and must find the right one without trusting what is in them.
+below one directory, a folder a location, and must find the right one without trusting what is in them. With LOGS_S3_*,
+a run's log whose file is gone is read from the bucket that `log_shipping` copied it to.
 """
 
 import re
@@ -9,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import W_OK, access, path
+from os import W_OK, access, listdir, path
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,8 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._serdes import ConfigurableClassData
 
-from run_launcher.log_files import UnsafeLogKeyError, check_parts, confined, read_beneath
+from run_launcher.log_bucket import LogBucket, from_environment
+from run_launcher.log_files import LARGEST_READ, UnsafeLogKeyError, check_parts, confined, read_beneath
 from run_launcher.log_subscriptions import PolledSubscriptions
 from run_launcher.references import LOGS, UnknownLocationError, location_of
 
@@ -40,10 +42,12 @@ class LocationsComputeLogManager(LocalComputeLogManager):
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
         super().__init__(base_dir=base_dir, polling_timeout=polling_timeout, inst_data=inst_data)
-        self._base = Path(base_dir)
+        self._base = Path(base_dir).resolve()
         self._own = self._base / own_directory
         self._locations: dict[str, str] = {}
         self._lock = threading.Lock()
+        settings = from_environment()
+        self.bucket = LogBucket(settings) if settings else None
         self._subscription_manager: Any = PolledSubscriptions(self)
 
     @classmethod
@@ -71,8 +75,44 @@ class LocationsComputeLogManager(LocalComputeLogManager):
         return str(confined(directory, [*log_key[:-1], name]))
 
     def read_path(self, path: str, offset: int = 0, max_bytes: int | None = None) -> tuple[bytes | None, int]:
-        """Part of a log, without following any link."""
-        return read_beneath(self._base.resolve(), Path(path), offset, max_bytes)
+        """Part of a log, without following any link; from the bucket when there is no file."""
+        found, after = read_beneath(self._base.resolve(), Path(path), offset, max_bytes)
+        name = self._name_in_bucket(path)
+        if found is not None or self.bucket is None or name is None:
+            return found, after
+        offset = max(offset, 0)
+        stored = self.bucket.get(name, offset, min(max_bytes or LARGEST_READ, LARGEST_READ))
+        return stored, offset + len(stored or b"")
+
+    def is_capture_complete(self, log_key: Sequence[str]) -> bool:
+        """Whether nothing more comes: then the UI stops asking."""
+        path_of_mark = self.get_captured_local_path(log_key, "complete")
+        if path.exists(path_of_mark):
+            return True
+        name = self._name_in_bucket(path_of_mark)
+        return self.bucket is not None and name is not None and self.bucket.has(name)
+
+    def run_folders(self) -> Iterator[tuple[str, Path]]:
+        """Each run's id with the location's folder that has a folder of that name."""
+        for folder in self._folders():
+            if folder == self._own:
+                continue
+            try:
+                names = listdir(folder)
+            except OSError:
+                # It is its location's, which may have closed it; the others' are found.
+                continue
+            yield from ((name, folder) for name in names if _RUN_ID.fullmatch(name))
+
+    def folder_of(self, run_id: str) -> Path | None:
+        """The folder of the location that a run belongs to."""
+        location = self._location_of(run_id)
+        return self._base / location if location else None
+
+    def _name_in_bucket(self, path: str) -> str | None:
+        """What a run's log is called below the bucket's prefix; what is no run's is not there."""
+        parts = Path(path).relative_to(self._base.resolve()).parts[1:]
+        return "/".join(parts) if parts and _RUN_ID.fullmatch(parts[0]) else None
 
     def get_log_keys_for_log_key_prefix(
         self, log_key_prefix: Sequence[str], io_type: ComputeIOType

@@ -1,5 +1,6 @@
 """The run queue, and who a run is attributed to."""
 
+import logging
 from collections.abc import Mapping
 
 from dagster import QueuedRunCoordinator
@@ -12,13 +13,17 @@ from dagster._core.storage.tags import (
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
 )
+from sqlalchemy import text
 
+# What Postgres tells whoever listens when a run was queued.
+QUEUED = "dagster_run_queued"
 USER_TAG = "user"
 USER_HEADER = "X-Forwarded-User"
 # Shown for a run that claims a user whom nobody vouches for.
 NOBODY = "unknown"
 # Runs of these were asked for by a location's code, which may have put any tag on them, a backfill's too.
 _AUTOMATIC = (SCHEDULE_NAME_TAG, SENSOR_NAME_TAG, AUTOMATION_CONDITION_TAG, AUTO_MATERIALIZE_TAG)
+_logger = logging.getLogger("dagster.run_queue")
 
 
 class AttributingRunCoordinator(QueuedRunCoordinator):
@@ -36,7 +41,17 @@ class AttributingRunCoordinator(QueuedRunCoordinator):
         tags = attribution(run.tags, user)
         if tags:
             self._instance.add_run_tags(run.run_id, tags)
-        return super().submit_run(context)
+        queued = super().submit_run(context)
+        self._wake()
+        return queued
+
+    def _wake(self) -> None:
+        """Tell the daemon, which otherwise looks each second. Lost, it is no loss: the run is in the queue."""
+        try:
+            with self._instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+                connection.execute(text(f"NOTIFY {QUEUED}"))
+        except Exception as error:
+            _logger.warning("The daemon could not be told that a run was queued: %s", error)
 
     def _inherited_user(self, run: DagsterRun) -> str | None:
         # The field, which only Dagster's own process writes; the tag of the same name is open to a location's code.

@@ -49,9 +49,11 @@ def read_beneath(base: Path, path: Path, offset: int, limit: int | None) -> tupl
     descriptor = _open_beneath(base, path.relative_to(base).parts)
     if descriptor is None:
         return None, offset
+    # Asked first: a folder cannot be made a file, and its descriptor would stay open.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None, offset
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None, offset
         file.seek(max(offset, 0))
         data = file.read(min(limit, LARGEST_READ) if limit is not None else LARGEST_READ)
         return data, file.tell()

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module, resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from platform_kit.environment import Environment, FileCatalog, PostgresCatalog
+from platform_kit.environment import Bucket, Environment, FileCatalog, PostgresCatalog, lake_bucket
 from platform_kit.lake import limits
 from platform_kit.lake.errors import LakeError
 from platform_kit.redaction import redact
@@ -42,6 +43,8 @@ _TRANSIENT = (
     "already exists",
     "already attached",
 )
+# What DuckLake says when a catalog has another path for its files.
+_MOVED = "does not match existing data path"
 
 _setting_up = threading.Lock()
 _users: Counter["_Lake"] = Counter()
@@ -54,8 +57,9 @@ class _Lake:
 
     name: str
     catalog: PostgresCatalog | FileCatalog
-    data: Path
+    address: str
     own: bool
+    bucket: Bucket | None
 
 
 @contextmanager
@@ -63,12 +67,13 @@ def connect(environment: Environment, reads: Iterable[str] = ()) -> Iterator["Du
     """A DuckDB connection with this location's lake attached by its name, and those in `reads` read-only by theirs."""
     import duckdb
 
-    own = environment.code_location
+    own, bucket = environment.code_location, lake_bucket()
     lakes = [
-        _Lake(name, environment.lake_catalog(name), environment.lake_data_path(name), name == own)
+        _Lake(name, environment.lake_catalog(name), environment.lake_address(name), name == own, bucket)
         for name in dict.fromkeys((own, *reads))
     ]
     passwords = [lake.catalog.password.reveal() for lake in lakes if isinstance(lake.catalog, PostgresCatalog)]
+    passwords += [bucket.key.reveal(), bucket.key_secret.reveal()] if bucket else []
     try:
         with ExitStack() as attached:
             for lake in lakes:
@@ -162,6 +167,10 @@ def _load(connection: "DuckDBPyConnection", extension: str) -> None:
     # Loaded where the package has it. duckdb_extensions.import_extension would first copy it (36 MB for ducklake) below
     # HOME, which in a container is a file system in memory.
     package = f"duckdb_extension_{extension}"
+    if find_spec(package) is None:
+        raise LakeError(
+            f"this image has no {package.replace('_', '-')}: pin platform_kit[s3], which brings it, and lock again"
+        )
     version = connection.execute("SELECT library_version FROM pragma_version()").fetchall()[0][0]
     file = Path(str(resources.files(import_module(package)))) / "extensions" / version / f"{extension}.duckdb_extension"
     if not file.is_file():
@@ -170,12 +179,18 @@ def _load(connection: "DuckDBPyConnection", extension: str) -> None:
 
 
 def _attach(connection: "DuckDBPyConnection", lake: _Lake) -> None:
+    import duckdb
+
     options = ["READ_ONLY"]
     if lake.own:
         # The path is stored in the catalog when it is made; later it must be the same, or files would be in two places.
-        options = [f"DATA_PATH {literal(lake.data)}"]
-        lake.data.mkdir(parents=True, exist_ok=True)
+        options = [f"DATA_PATH {literal(lake.address)}"]
+    if lake.bucket is not None:
+        remember_bucket(connection, lake.bucket)
+    elif lake.own:
+        Path(lake.address).mkdir(parents=True, exist_ok=True)
     if isinstance(lake.catalog, FileCatalog):
+        lake.catalog.path.parent.mkdir(parents=True, exist_ok=True)
         if not lake.own and not lake.catalog.path.is_file():
             raise LakeError(
                 f"there is no lake {lake.name!r} at {lake.catalog.path}: run something in that code location first"
@@ -187,7 +202,37 @@ def _attach(connection: "DuckDBPyConnection", lake: _Lake) -> None:
         options.append(f"META_SECRET {literal(_secret_name(lake.name))}")
         # Options of libpq; host, role and password come from the DuckDB secret, which no error message prints.
         source = f"ducklake:postgres:connect_timeout=10 application_name=lake_{lake.name}"
-    connection.execute(f"ATTACH {literal(source)} AS {quoted(lake.name)} ({', '.join(options)})")
+    try:
+        connection.execute(f"ATTACH {literal(source)} AS {quoted(lake.name)} ({', '.join(options)})")
+    except duckdb.Error as error:
+        if _MOVED not in str(error):
+            raise
+        raise LakeError(
+            f"the lake {lake.name} was made elsewhere than in {lake.address}, where the settings say that its files "
+            "are: a lake does not move by itself. Put LAKE_S3_* back as they were, or see docs/object-storage.md. "
+            f"DuckDB says: {redact(str(error))}"
+        ) from None
+
+
+def remember_bucket(connection: "DuckDBPyConnection", bucket: Bucket) -> None:
+    """Let a connection's instance reach the lakes' bucket, and check the certificate of its server."""
+    _load(connection, "httpfs")
+    # Without the first two, DuckDB's default depends on which of its two clients it is built with.
+    connection.execute("SET GLOBAL enable_server_cert_verification = true")
+    connection.execute("SET GLOBAL enable_curl_server_cert_verification = true")
+    connection.execute(f"SET GLOBAL ca_cert_file = {literal(bucket.authority)}")
+    values = {
+        "KEY_ID": bucket.key.reveal(),
+        "SECRET": bucket.key_secret.reveal(),
+        "ENDPOINT": bucket.endpoint,
+        "REGION": bucket.region,
+        # A server of one's own has no name for each of its buckets.
+        "URL_STYLE": "path",
+        # Whatever else a catalog names as a place of its files gets neither key nor signature.
+        "SCOPE": bucket.address,
+    }
+    options = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
+    connection.execute(f"CREATE OR REPLACE SECRET lake_bucket (TYPE s3, USE_SSL true, {options})")
 
 
 def _remember_role(connection: "DuckDBPyConnection", name: str, catalog: PostgresCatalog) -> None:

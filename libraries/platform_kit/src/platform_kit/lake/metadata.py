@@ -1,6 +1,7 @@
 """What a materialisation says about the table it wrote."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableSchema
@@ -41,8 +42,9 @@ def of_table(written: Written, preview: "polars.DataFrame | None", described: Ma
 
 def link(environment: Environment, table: TableName) -> dict[str, Any]:
     """Where the table's files are, in this environment."""
-    folder = environment.lake_data_path(table.catalog) / table.schema / table.table
-    return {"dagster/uri": folder.as_uri(), "lake/environment": environment.name}
+    address = environment.lake_address(table.catalog)
+    root = address.rstrip("/") if "://" in address else Path(address).as_uri()
+    return {"dagster/uri": f"{root}/{table.schema}/{table.table}", "lake/environment": environment.name}
 
 
 def table_schema(columns: Mapping[str, str], described: object) -> TableSchema:

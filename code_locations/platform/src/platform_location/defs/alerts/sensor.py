@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 
@@ -14,8 +14,9 @@ import dagster as dg
 from platform_kit import environment
 from platform_kit.alerts.channels import channels
 from platform_kit.alerts.message import Alert
-from platform_kit.alerts.outbox import Outbox
+from platform_kit.alerts.outbox import MOST_WAITING, Delivery, Outbox
 from platform_kit.alerts.settings import from_environment
+from platform_location import deployment
 from platform_location.defs.alerts import checks, events, failures, late, webserver
 
 logger = logging.getLogger("alerts")
@@ -24,6 +25,8 @@ OFF = "alerts are off: neither secrets/alert_webhook_url nor SMTP_HOST is set"
 LOCAL = environment.current("platform").kind is environment.Kind.LOCAL
 LATE_EVERY_SECONDS = 300.0
 MOST_AT_ONCE = 10
+# A webhook and mail: each alert waits once for each.
+CHANNELS = 2
 KINDS = ("RUN_FAILURE", "ASSET_CHECK_EVALUATION", "FRESHNESS_STATE_CHANGE")
 
 
@@ -55,7 +58,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     state = State(**json.loads(context.cursor)) if context.cursor else _begin(context.instance)
     new = look(context.instance, state, settings.site)
     outbox = Outbox.from_json(state.outbox)
-    outbox.add(few(new, settings.site), found)
+    outbox.add(few(new, settings.site, outbox.waiting, _locations()), found)
     outbox.deliver(found)
     state.outbox = outbox.to_json()
     said = f"{len(new)} alerts, {len(outbox.waiting)} waiting to be delivered" if found else _off()
@@ -82,14 +85,36 @@ def look(instance: dg.DagsterInstance, state: State, site: str) -> list[Alert]:
     return new
 
 
-def few(new: list[Alert], site: str) -> list[Alert]:
-    """The first alerts of each location, and how many more there are: one that floods does not push out the others'."""
+def few(new: list[Alert], site: str, waiting: Sequence[Delivery] = (), known: Collection[str] = ()) -> list[Alert]:
+    """The first alerts of each location, and how many more there are: one that floods does not push out the others'.
+
+    What waits of a location already counts, so that a flood of many ticks fills no more than a location's share. Events
+    name assets, and any location may make names up: whatever is none of the `known` locations has one share together.
+    """
+    shares = len(known) + 2  # theirs, that of made-up names, and the deployment's own alerts
+    most = max(1, min(MOST_AT_ONCE, MOST_WAITING // (CHANNELS * shares) - 1))
     by_location: dict[str, list[Alert]] = defaultdict(list)
     for alert in new:
-        by_location[alert.title.partition(":")[0]].append(alert)
-    kept = [alert for found in by_location.values() for alert in found[:MOST_AT_ONCE]]
-    more = {name: len(found) - MOST_AT_ONCE for name, found in by_location.items() if len(found) > MOST_AT_ONCE}
-    return [*kept, *(Alert(f"{name}: {count} more alerts", link=f"{site}/runs") for name, count in more.items())]
+        by_location[_whose(alert, known)].append(alert)
+    there = {name: {each.alert for each in waiting if _whose(each.alert, known) == name} for name in by_location}
+    kept, more = [], []
+    for name, found in by_location.items():
+        place = max(0, most - len(there[name]))
+        kept += found[:place]
+        rest = len(found) - place
+        if rest > 0 and len(there[name]) <= most:
+            more.append(Alert(f"{name}: {rest} more alerts", link=f"{site}/runs"))
+        elif rest > 0:
+            logger.warning("%d more alerts of %s are not told: as many as may are waiting", rest, name)
+    return [*kept, *more]
+
+
+def _whose(alert: Alert, known: Collection[str]) -> str:
+    """The location that an alert is about, by its title."""
+    name, colon, _ = alert.title.partition(":")
+    if not colon:
+        return "the deployment"
+    return name if name in known or not known else "unknown locations"
 
 
 def _of_kind(
@@ -105,6 +130,11 @@ def _of_kind(
 def _begin(instance: dg.DagsterInstance) -> State:
     """The first tick of all: what has failed before is history."""
     return State(seen=dict.fromkeys(KINDS, events.newest(instance)))
+
+
+def _locations() -> tuple[str, ...]:
+    """The locations of the deployment; none where they are not known, as on a laptop."""
+    return deployment.current().plan.locations
 
 
 @cache

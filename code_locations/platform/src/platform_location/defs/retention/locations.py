@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import dagster as dg
-from platform_location import clones, compaction, database, deployment, files, history, lake_files
+from platform_location import bucket_files, clones, compaction, database, deployment, files, history, lake_files
 from platform_location.defs.retention.history import KEY
 from platform_location.deployment import OWNERS, Deployment
 from platform_location.settings import LakeRetention, LogRetention
@@ -88,14 +88,19 @@ def _keep(
     copies: clones.Clones,
     config: LakeRetention,
 ) -> dict[str, Any]:
-    dry, root = config.dry_run, deployment.lake_of(name)
+    dry = config.dry_run
     small = compaction.small_files(catalog, config.small_file_bytes, config.small_files)
     files_before = compaction.file_count(catalog)
     if small and not dry:
         compaction.compact(name, small)
     expired = compaction.expire(name, config.snapshot_days, dry_run=dry)
-    gone = lake_files.delete_given_up(catalog, root, config.file_days, copies, dry_run=dry)
-    orphans = lake_files.delete_orphans(catalog, root, config.orphan_days, copies, dry_run=dry)
+    if deployment.bucket_of(name) is None:
+        root = deployment.lake_of(name)
+        gone = lake_files.delete_given_up(catalog, root, config.file_days, copies, dry_run=dry)
+        orphans = lake_files.delete_orphans(catalog, root, config.orphan_days, copies, dry_run=dry)
+    else:
+        gone = bucket_files.delete_given_up(name, config.file_days, copies, dry_run=dry)
+        orphans = bucket_files.delete_orphans(name, config.orphan_days, copies, dry_run=dry)
     held = [*gone.held, *orphans.held]
     for one in held[:_SHOWN]:
         context.log.warning(f"held: {one}")
