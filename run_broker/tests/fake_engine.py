@@ -79,6 +79,8 @@ class FakeEngine:
         self.containers: dict[str, dict[str, Any]] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self.output = b""
+        self.inputs: dict[str, list[bytes]] = {}
+        self.waiting_for_input = threading.Lock()
         self.versions = {
             "Version": "20.10.24",
             "ApiVersion": "1.41",
@@ -133,12 +135,12 @@ class FakeEngine:
         if match := re.fullmatch(r"/networks/([^/]+)/connect", path):
             self.containers[body["Container"]]["NetworkSettings"]["Networks"][match[1]] = {}
             return 200, b""
-        match = re.fullmatch(r"/containers/([^/]+)(?:/(json|start|stop|logs))?", path)
+        match = re.fullmatch(r"/containers/([^/]+)(?:/(json|start|stop|logs|rename|attach))?", path)
         assert match, f"the broker asked the engine for {method} {path}"
         container = self.find(match[1])
         if container is None:
             return 404, {"message": f"No such container: {match[1]}"}
-        return self._act(method, match[2], container)
+        return self._act(method, match[2], container, query)
 
     def find(self, name: str) -> dict[str, Any] | None:
         for container in self.containers.values():
@@ -146,7 +148,7 @@ class FakeEngine:
                 return container
         return None
 
-    def _act(self, method: str, what: str | None, container: dict[str, Any]) -> tuple[int, Any]:
+    def _act(self, method: str, what: str | None, container: dict[str, Any], query: dict[str, str]) -> tuple[int, Any]:
         state = container["State"]
         if method == "DELETE":
             if state["Status"] == "running":
@@ -156,6 +158,12 @@ class FakeEngine:
             return 200, copy.deepcopy(container)
         elif what == "logs":
             return 200, self.output
+        elif what == "rename":
+            if self.find(query["name"]):
+                return 409, {"message": f'Conflict. The container name "/{query["name"]}" is already in use'}
+            container["Name"] = f"/{query['name']}"
+        elif what == "attach":
+            return (101, b"") if state["Status"] == "running" else (409, {"message": "the container is not running"})
         elif what == "start":
             state.update(Status="running", Running=True, StartedAt="2026-01-02T00:00:00Z")
         else:
@@ -173,7 +181,7 @@ class FakeEngine:
                 "Created": now(),
                 "Image": body["Image"],
                 "State": {"Status": "created", "Running": False, "StartedAt": NEVER, "FinishedAt": NEVER},
-                "Config": {key: body[key] for key in ("Image", "User", "Env", "Labels", "StopTimeout")},
+                "Config": {key: body[key] for key in ("Image", "User", "Env", "Cmd", "Labels", "StopTimeout")},
                 "HostConfig": body["HostConfig"],
                 "NetworkSettings": {"Networks": networks},
                 "Mounts": [],
@@ -212,11 +220,23 @@ def serve_engine(engine: FakeEngine) -> Iterator[FakeEngine]:
             body = json.loads(self.rfile.read(length)) if length else None
             status, answer = engine.answer(self.command, self.path, body)
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            if status == 101:
+                self._take(re.split("[/?]", self.path)[3])
+                return
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             with contextlib.suppress(OSError):
                 self.wfile.write(content)
+
+        def _take(self, container: str) -> None:
+            """An attached connection: what comes until the caller has no more is the container's input."""
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(101)
+            self.end_headers()
+            self.close_connection = True
+            with engine.waiting_for_input:
+                engine.inputs.setdefault(container, []).append(self.rfile.read())
 
         do_GET = do_POST = do_DELETE = _any  # noqa: N815 - http.server calls them so
 

@@ -209,5 +209,5 @@ def test_a_timestamp_is_read_or_none(text):
 
 def test_a_request_has_no_room_for_anything_else():
     assert CreateRequest.__dataclass_fields__.keys() == {
-        "run_id", "job_name", "location", "image", "arguments", "memory", "nano_cpus",
+        "run_id", "job_name", "location", "image", "arguments", "instance", "memory", "nano_cpus",
     }  # fmt: skip

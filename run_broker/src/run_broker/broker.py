@@ -11,11 +11,13 @@ from run_broker.engine import Engine, EngineError
 from run_broker.handlers import Handlers
 from run_broker.http_message import MAX_BODY
 from run_broker.identity import Identity
+from run_broker.keeper import Keeper
 from run_broker.reaper import Reaper
 from run_broker.routes import CALLERS, describe
 from run_broker.runs import Runs
 from run_broker.server import CallerServer
 from run_broker.settings import Settings
+from run_broker.warm import Warm
 
 
 def socket_path(settings: Settings, caller: str) -> Path:
@@ -31,7 +33,9 @@ class Broker:
         self._settings = settings
         self._identity = identity
         self._audit = audit
-        self.runs = Runs(engine, identity, settings)
+        self.warm = Warm(engine, identity, audit)
+        self.runs = Runs(engine, identity, self.warm, settings)
+        self.keeper = Keeper(engine, identity, self.runs, self.warm, audit, settings)
         self.reaper = Reaper(engine, self.runs, audit, settings)
         handlers = Handlers(engine, self.runs, audit)
         self._servers = [
@@ -44,6 +48,7 @@ class Broker:
         for server in self._servers:
             server.start()
         self.reaper.start()
+        self.keeper.start()
         self._audit.log.write("started", project=self._identity.project)
 
     def stop(self) -> bool:
@@ -53,6 +58,7 @@ class Broker:
             server.stop_listening()
         finished = [server.finish(deadline) for server in self._servers]
         self.reaper.stop()
+        self.keeper.stop()
         self._audit.log.write("stopped", finished=all(finished))
         return all(finished)
 

@@ -1,5 +1,6 @@
 """The body of a create request, reduced to the few values that mean something here."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,13 @@ JOB_NAME_LABEL = "dagster/job_name"
 LOCATION_LABEL = "code-location"
 MEMORY_LABEL = "run.memory"
 CPUS_LABEL = "run.cpus"
+KEEP_LABEL = "run.warm"
 
 COMMAND = ["dagster", "api", "execute_run"]
 # The kernel refuses a single argument of 128 KiB or more, which would show only as a run that dies at its start.
 MAX_ARGUMENT = 128 * 1024 - 1
+# The run's id, and its job with the code it is in: the process reads both from the run itself.
+_OF_ONE_RUN = ("pipeline_run_id", "pipeline_origin")
 
 _LOCATION = re.compile(r"[a-z][a-z0-9_]{0,30}", re.ASCII)
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -43,6 +47,8 @@ class CreateRequest:
     location: str
     image: str
     arguments: str
+    # What the arguments say beside the run: which instance it belongs to, and how it is to end.
+    instance: str = ""
     memory: int | None = None
     nano_cpus: int | None = None
 
@@ -77,12 +83,14 @@ def parse_create(content_type: str, body: bytes) -> CreateRequest:
     image = document.get("Image")
     if not isinstance(image, str) or repository_of(image) is None:
         raise Refusal(400, "bad-image", "Image must be repository:tag or repository@sha256:digest")
+    arguments, instance = _arguments(document.get("Cmd"), run_id)
     return CreateRequest(
         run_id=run_id,
         job_name=_label(labels, JOB_NAME_LABEL, _JOB_NAME, "letters, digits and underscores"),
         location=_label(labels, LOCATION_LABEL, _LOCATION, "a code location's name"),
         image=image,
-        arguments=_arguments(document.get("Cmd"), run_id),
+        arguments=arguments,
+        instance=instance,
         memory=_resource(labels, MEMORY_LABEL, parse_memory),
         nano_cpus=_resource(labels, CPUS_LABEL, parse_cpus),
     )
@@ -149,21 +157,27 @@ def _resource(labels: dict[str, str], name: str, parse: Any) -> int | None:
         raise Refusal(400, "bad-label", f"{name}: {error}") from error
 
 
-def _arguments(command: Any, run_id: str) -> str:
-    """The last word of the command, checked to be the execution of this very run."""
+def read_arguments(arguments: str) -> tuple[str, str]:
+    """The run that `ExecuteRunArgs` are about, and what they say beside it."""
+    # Read by Python alone, to which keys in two cases are two keys.
+    document = parse_object(arguments.encode("utf-8"), "the argument of execute_run", ignoring_case=False)
+    if document.get("__class__") != "ExecuteRunArgs":
+        raise Refusal(403, "foreign-command", "the argument of execute_run must be ExecuteRunArgs")
+    beside = {key: value for key, value in document.items() if key not in _OF_ONE_RUN}
+    return str(document.get("pipeline_run_id")), json.dumps(beside, sort_keys=True)
+
+
+def _arguments(command: Any, run_id: str) -> tuple[str, str]:
+    """The last word of the command, checked to be the execution of this very run, and what it says beside it."""
     if not isinstance(command, list) or len(command) != len(COMMAND) + 1 or command[:-1] != COMMAND:
         raise Refusal(403, "foreign-command", f"Cmd must be {' '.join(COMMAND)} and its arguments; nothing else is run")
     arguments = command[-1]
     if not isinstance(arguments, str):
         raise Refusal(400, "malformed-body", "the last element of Cmd must be a string")
-    encoded = arguments.encode("utf-8")
-    if len(encoded) > MAX_ARGUMENT:
+    if len(arguments.encode("utf-8")) > MAX_ARGUMENT:
         raise Refusal(413, "command-too-long", f"one argument of a command has at most {MAX_ARGUMENT} bytes")
-    # Read by Python alone, to which keys in two cases are two keys.
-    document = parse_object(encoded, "the argument of execute_run", ignoring_case=False)
-    if document.get("__class__") != "ExecuteRunArgs":
-        raise Refusal(403, "foreign-command", "the argument of execute_run must be ExecuteRunArgs")
-    if document.get("pipeline_run_id") != run_id:
+    executed, instance = read_arguments(arguments)
+    if executed != run_id:
         # Otherwise a run could hide behind another's label, limits and container name.
         raise Refusal(403, "foreign-command", f"the command executes another run than the label {RUN_ID_LABEL} says")
-    return arguments
+    return arguments, instance

@@ -6,6 +6,7 @@ import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import SWITCHING_PROTOCOLS
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from run_broker.engine_views import Container, Image, Summary
 
 MAX_ANSWER = 8 * 1024**2
+SEND_SECONDS = 5.0
 # Spoken where the engine offers it; the range covers Engine 20.10 (1.41) to today's, whose oldest is 1.44.
 NEWEST_API = (1, 47)
 View = TypeVar("View", bound=BaseModel)
@@ -104,6 +106,32 @@ class Engine:
     def start(self, container: str) -> None:
         """Start a container; no error when it runs already."""
         self._call("POST", f"/containers/{container}/start")
+
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name; an error when another container has it."""
+        self._call("POST", f"/containers/{container}/rename?{urlencode({'name': name})}")
+
+    def send(self, container: str, content: bytes) -> None:
+        """Write to a running container's standard input; when this returns, the engine has taken all of it.
+
+        To one that has just ended the engine would connect, too, and then be silent: hence the short time.
+        """
+        target = f"{self._api_prefix()}/containers/{container}/attach?stream=1&stdin=1"
+        connection = _UnixConnection(self._path, min(self._timeout, SEND_SECONDS))
+        try:
+            connection.request("POST", target, headers={"Connection": "Upgrade", "Upgrade": "tcp"})
+            response = connection.getresponse()
+            if response.status != SWITCHING_PROTOCOLS:
+                raise EngineError(response.status, _message(response.read(65536)))
+            connection.sock.sendall(content)
+            connection.sock.shutdown(socket.SHUT_WR)
+            while connection.sock.recv(4096):
+                pass  # The engine closes when it has passed on the last byte.
+        except (OSError, http.client.HTTPException) as error:
+            self._api = ""
+            raise EngineUnreachableError(error) from error
+        finally:
+            connection.close()
 
     def stop(self, container: str, seconds: int) -> None:
         """Ask a container to end and kill it after `seconds`; no error when it has ended."""

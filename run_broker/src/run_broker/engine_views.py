@@ -44,6 +44,7 @@ class ContainerConfig(View):
     image: str = ""
     user: str = ""
     env: Strings = []
+    cmd: Strings = []
     labels: Labels = {}
     stop_timeout: int | None = None
 

@@ -46,26 +46,26 @@ class Reaper:
         states = Counter(row.state for row in rows)
         for state in STATES:
             self._audit.metrics.set("run_broker_runs", states[state], state=state)
-        for row, why in self._due(rows):
-            self._remove(row, why)
+        for container, why in self._due(rows):
+            self._remove(container, why)
 
-    def _due(self, rows: list[Summary]) -> Iterator[tuple[Summary, str]]:
+    def _due(self, rows: list[Summary]) -> Iterator[tuple[Container, str]]:
         """What is to go, and why: by age first, then the oldest beyond the number that is kept."""
-        kept: list[tuple[float, Summary]] = []
+        kept: list[tuple[float, Container]] = []
         for row in rows:
             if row.state not in ("created", "exited", "dead"):
                 continue
-            container = self._engine.inspect(row.id)
+            container = self._runs.look_at(row.id)
             if container is None:
                 continue
             since, why = self._judge(container)
             if why:
-                yield row, why
+                yield container, why
             elif row.state != "created":
-                kept.append((since, row))
+                kept.append((since, container))
         kept.sort(key=lambda item: item[0])
-        for _, row in kept[: max(0, len(kept) - self._settings.run_keep_max)]:
-            yield row, "too-many"
+        for _, container in kept[: max(0, len(kept) - self._settings.run_keep_max)]:
+            yield container, "too-many"
 
     def _judge(self, container: Container) -> tuple[float, str]:
         """When a container's time began, and why it is over (empty: it is not)."""
@@ -80,15 +80,15 @@ class Reaper:
             why, keep, since = "failed", self._settings.run_keep_failed, ended
         return since, why if self._clock() - since >= keep else ""
 
-    def _remove(self, row: Summary, why: str) -> None:
+    def _remove(self, container: Container, why: str) -> None:
         details = {
-            "run": row.labels.get(RUN_ID_LABEL, ""),
-            "location": row.labels.get(LOCATION_LABEL, ""),
-            "container": row.id[:12],
+            "run": container.config.labels.get(RUN_ID_LABEL, ""),
+            "location": container.config.labels.get(LOCATION_LABEL, ""),
+            "container": container.id[:12],
             "reason": why,
         }
         try:
-            self._engine.remove(row.id)
+            self._runs.remove(container)
         except EngineError as error:
             if error.status == 404:
                 return

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from run_broker.create_request import CPUS_LABEL, MEMORY_LABEL
+from run_broker.create_request import CPUS_LABEL, KEEP_LABEL, MEMORY_LABEL
 from run_broker.engine_views import Container, Image
 from run_broker.refusal import Refusal
 from run_broker.units import parse_cpus, parse_memory, show_cpus, show_memory
@@ -25,15 +25,30 @@ def decide_resources(
     The default is the code server's label, else its own limit, else the broker's setting. The cap is the label ending
     in `.max`; without one the default is the cap.
     """
-    # The engine mixes the image's labels into the container's. An image is the location's word, caps are the
-    # deployment's: a label that the image has with the same value does not count.
-    from_image = server_image.config.labels.items() if server_image else set[tuple[str, str]]()
-    labels = dict(server.config.labels.items() - from_image)
+    labels = _own_labels(server, server_image)
     limits = server.host_config
     memory = _decide(labels, MEMORY_LABEL, limits.get("Memory") or fallback[0], asked[0], parse_memory, show_memory)
     return Resources(
         memory, _decide(labels, CPUS_LABEL, limits.get("NanoCpus") or fallback[1], asked[1], parse_cpus, show_cpus)
     )
+
+
+def decide_warm(server: Container, server_image: Image | None) -> int:
+    """How many containers are to wait for this location's runs: its label `run.warm`, by default none."""
+    return _read(_own_labels(server, server_image), KEEP_LABEL, _parse_number) or 0
+
+
+def _own_labels(server: Container, server_image: Image | None) -> dict[str, str]:
+    # The engine mixes the image's labels into the container's. An image is the location's word, caps are the
+    # deployment's: a label that the image has with the same value does not count.
+    from_image = server_image.config.labels.items() if server_image else set[tuple[str, str]]()
+    return dict(server.config.labels.items() - from_image)
+
+
+def _parse_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 4):
+        raise ValueError(f"{text[:60]!r} is not a whole number from 0 to 999")
+    return int(text)
 
 
 def _decide(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from run_broker.confinement import (
@@ -31,10 +31,12 @@ from run_broker.identity import (
     ROLE_LABEL,
     SANDBOX_LABEL,
     SERVICE_LABEL,
+    WARM_LABEL,
+    WARM_ROLE,
     Identity,
 )
 from run_broker.refusal import Refusal
-from run_broker.resources import decide_resources
+from run_broker.resources import decide_resources, decide_warm
 from run_broker.settings import Settings
 
 # Copied as they are. What is not in this list is not copied: privileges, devices, capabilities, published ports,
@@ -49,14 +51,25 @@ _COMPOSE = "com.docker.compose."
 _COPIED_LABELS = ("config-hash", "project.config_files", "project.working_dir", "version")
 
 
+# What a warm container does until it gets a run: libraries/run_worker, in every image of the deployment.
+WORKER = ["python", "-m", "run_worker"]
+_JOB_NAME = "DAGSTER_RUN_JOB_NAME"
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A container to create: its name, the body, and the networks to join before it starts."""
+    """A container to create: its name, the body, and the networks to join before it starts.
+
+    `digest` tells whether a container is this very plan's; `warm`, whether a warm one could be this run's; `keep`, how
+    many of those the location wants.
+    """
 
     name: str
     body: dict[str, Any]
     more_networks: tuple[str, ...]
     digest: str
+    warm: str
+    keep: int = 0
 
     @property
     def networks(self) -> frozenset[str]:
@@ -93,9 +106,33 @@ def plan_run(
         # No aliases: a run must not answer to its code server's name.
         "NetworkingConfig": {"EndpointsConfig": {name: {} for name in networks[:1]}},
     }
-    digest = hashlib.sha256(json.dumps([body, networks], sort_keys=True).encode()).hexdigest()
-    body["Labels"][SANDBOX_LABEL] = digest
-    return Plan(identity.container_name(request.location, request.run_id), body, networks[1:], digest)
+    digest = body["Labels"][SANDBOX_LABEL] = _digest(body, networks)
+    name = identity.container_name(request.location, request.run_id)
+    shared = _digest(_shared(body, request, server), networks)
+    return Plan(name, body, networks[1:], digest, shared, decide_warm(server, server_image))
+
+
+def plan_warm(run: Plan, location: str, slug: str, identity: Identity) -> Plan:
+    """A warm container in the sandbox of a run's plan. It gets its run's arguments over its standard input."""
+    labels = {key: value for key, value in run.body["Labels"].items() if key not in (RUN_ID_LABEL, JOB_NAME_LABEL)}
+    labels |= {ROLE_LABEL: WARM_ROLE, _COMPOSE + "slug": slug, WARM_LABEL: run.warm}
+    body = {**run.body, "Cmd": [*WORKER, run.body["Cmd"][-1]], "Labels": labels, "OpenStdin": True}
+    return replace(run, name=identity.warm_name(location, slug), body=body)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _shared(body: Mapping[str, Any], request: CreateRequest, server: Container) -> dict[str, Any]:
+    """What two runs must have in common for a container that was made for one to do for the other.
+
+    The code server's start is of it: whoever restarts one wants what it read then, such as a secret, read anew.
+    """
+    environment = [item for item in body["Env"] if not item.startswith(_JOB_NAME + "=")]
+    same = {key: body[key] for key in ("Image", "User", "StopTimeout", "HostConfig")}
+    began = [server.id, server.state.started_at]
+    return {**same, "Env": environment, "instance": request.instance, "server": began}
 
 
 def _require_image(request: CreateRequest, server: Container, image: Image) -> None:
@@ -118,7 +155,7 @@ def _environment(request: CreateRequest, server: Container, server_image: Image 
     Otherwise a run with an older or newer image would get the PATH of the code server's.
     """
     from_image = set(server_image.config.env) if server_image else set()
-    own = {"DAGSTER_CURRENT_IMAGE": request.image, "DAGSTER_RUN_JOB_NAME": request.job_name}
+    own = {"DAGSTER_CURRENT_IMAGE": request.image, _JOB_NAME: request.job_name}
     kept = [item for item in server.config.env if item not in from_image and item.split("=", 1)[0] not in own]
     return [*kept, *(f"{key}={value}" for key, value in own.items())]
 
