@@ -1,8 +1,6 @@
 """What the daemon says of the code locations it has loaded, and of the images that runs need."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -31,40 +29,6 @@ def instance():
         yield made
 
 
-class CodeServer:
-    """A real code server, of one image after the other on the same port, as a deployment replaces it."""
-
-    def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.folder, self.process = folder, None
-
-    def serve(self, image, source="import dagster as dg\ndefs = dg.Definitions()\n"):
-        self.end()
-        (self.folder / "definitions.py").write_text(source)
-        command = ["-m", "dagster", "api", "grpc", "--lazy-load-user-code", "-h", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(
-            [sys.executable, *command, "-f", str(self.folder / "definitions.py")],
-            env={**os.environ, "DAGSTER_CURRENT_IMAGE": image, "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def end(self):
-        if self.process:
-            # It would first wait for its callers, half a minute and more: Compose ends it so after a while.
-            self.process.kill()
-            self.process.wait(timeout=60)
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = CodeServer(tmp_path)
-    yield made
-    made.end()
-
-
 def until(file, condition):
     deadline = time.monotonic() + 120
     while True:
@@ -77,10 +41,9 @@ def until(file, condition):
 
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore:Error loading repository location")
-def test_a_code_server_that_is_replaced_is_told_with_its_image_and_an_error_with_its_reason(instance, server, tmp_path):
-    workspace = tmp_path / "workspace.yaml"
-    grpc = f"grpc_server: {{host: 127.0.0.1, port: {server.port}, location_name: sales}}"
-    workspace.write_text(f"load_from:\n  - {grpc}\n")
+def test_a_code_server_that_is_replaced_is_told_with_its_image_and_an_error_with_its_reason(
+    instance, server, workspace, tmp_path
+):
     file = tmp_path / "locations.json"
     server.serve("prod/sales:1")
     with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:

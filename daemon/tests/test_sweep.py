@@ -4,6 +4,7 @@ import logging
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from daemon.sweep import Sweep, sweep_once_safely
@@ -82,6 +83,13 @@ def sweep(instance, time):
 
 def make_run(instance, status, container=None):
     return create_run_for_test(instance, status=status, tags={ID_TAG: container} if container else {})
+
+
+def make_launched_run(instance):
+    """A run that came out of the queue."""
+    server = GrpcServerCodeLocationOrigin(host="ingestion", port=4000, location_name="ingestion")
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "daily")
+    return create_run_for_test(instance, status=DagsterRunStatus.STARTING, remote_job_origin=origin)
 
 
 def messages(instance, run):
@@ -170,6 +178,38 @@ def test_a_run_whose_container_is_being_made_is_left_to_its_launch(sweep, instan
     instance.add_run_tags(run.run_id, {ID_TAG: created})
     sweep.once()
     assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTING
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_a_launch_that_ended_with_the_daemon_goes_back_to_the_queue_once(instance, broker, created):
+    run = make_launched_run(instance)
+    if created:
+        container = broker.add(run, live=False, StartedAt="0001-01-01T00:00:00Z")
+        instance.add_run_tags(run.run_id, {ID_TAG: container})
+    sweep = Sweep(instance)
+    sweep.once()
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.QUEUED
+    assert "The daemon ended in the middle of this run's launch" in messages(instance, run)
+    own = make_launched_run(instance)
+    sweep.once()
+    assert instance.get_run_by_id(own.run_id).status == DagsterRunStatus.STARTING
+
+
+def test_a_launch_that_did_start_its_container_is_left_to_the_run(instance, broker):
+    run = make_launched_run(instance)
+    instance.add_run_tags(run.run_id, {ID_TAG: broker.add(run)})
+    Sweep(instance).once()
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTING
+
+
+def test_a_launch_is_taken_up_when_the_broker_is_there_again(instance, broker):
+    run = make_launched_run(instance)
+    sweep = Sweep(instance)
+    broker.error = BrokerUnavailableError("the broker is away")
+    sweep_once_safely(sweep)
+    broker.error = None
+    sweep.once()
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.QUEUED
 
 
 def test_a_retry_that_still_names_its_parents_dead_container_is_left_to_its_launch(sweep, instance, broker):

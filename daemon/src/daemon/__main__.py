@@ -4,6 +4,7 @@ loaded, `images` which images unfinished runs need.
 
 import json
 import sys
+import threading
 from collections.abc import Sequence
 
 from daemon import health, locations, settings
@@ -49,6 +50,7 @@ def run() -> int:
     from dagster._daemon.controller import daemon_controller_from_instance
     from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
+    from daemon import loops, run_queue
     from daemon.background import Background
 
     # A restarted container keeps its /tmp for a moment: the former process's word does not count.
@@ -58,12 +60,16 @@ def run() -> int:
     # What `dagster-daemon run` does, which would not let its workspace be seen. SIGTERM ends it in order.
     setup_interrupt_handlers()
     target = WorkspaceFileTarget(paths=[str(settings.WORKSPACE)])
+    woken = threading.Event()
     try:
         with (
             capture_interrupts(),
             DagsterInstance.get() as instance,
             Background(instance, settings.HEALTH_FILE, tolerance) as background,
-            daemon_controller_from_instance(instance, target, heartbeat_tolerance_seconds=tolerance) as controller,
+            run_queue.Listener(instance.run_storage.postgres_url, woken),
+            daemon_controller_from_instance(
+                instance, target, heartbeat_tolerance_seconds=tolerance, gen_daemons=loops.maker(woken)
+            ) as controller,
         ):
             workspace = controller._workspace_process_context.get_current_workspace
             background.tell(locations.LocationsFile(settings.LOCATIONS_FILE, workspace))

@@ -1,7 +1,8 @@
 """Compares run containers with runs, and ends what only one of them believes in.
 
 Dagster looks at a run's container only while the run is STARTED. So a container goes on when its run was marked failed
-or canceled while the broker was away; and a run whose container died before its first event waits for its timeout.
+or canceled while the broker was away; a run whose container died before its first event waits for its timeout; and so
+does one whose launch ended with the daemon that was about to make its container.
 """
 
 import logging
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.events import DagsterEventType
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.dagster_run import DagsterRun
 
 from run_launcher.broker import Broker, BrokerRefusalError, BrokerUnavailableError, RunContainer, is_live, was_started
@@ -40,6 +41,8 @@ class Sweep:
         self._clock = clock
         self._left_over_since: dict[str, float] = {}
         self._looked_at: set[str] = set()
+        # Launches of this process come later, those of the one before it have ended with it.
+        self._began: datetime | None = datetime.now(UTC)
 
     @property
     def _broker(self) -> Broker:
@@ -48,9 +51,25 @@ class Sweep:
     def once(self) -> None:
         """Compare and act once. Raises `BrokerUnavailableError` while the broker is away."""
         containers = self._broker.runs()
+        self._take_up_launches()
         self._stop_left_over(containers)
         self._end_runs_without_process({container.id for container in containers if container.live})
         self._explain_lack_of_memory()
+
+    def _take_up_launches(self) -> None:
+        """Once: put back into the queue what the daemon before this one was launching when it ended."""
+        if self._began is None:
+            return
+        interrupted = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=self._began)
+        for run in self._instance.get_runs(interrupted):
+            attributes = self._launcher.container_of(run)
+            # Without an origin it never was in the queue.
+            if run.remote_job_origin is None or (attributes is not None and was_started(attributes)):
+                continue
+            message = "The daemon ended in the middle of this run's launch. The run goes back to the queue."
+            self._instance.report_engine_event(message, run, cls=type(self._launcher))
+            self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
+        self._began = None
 
     def _stop_left_over(self, containers: Iterable[RunContainer]) -> None:
         live = [container for container in containers if container.live]
