@@ -1,0 +1,65 @@
+"""What the stack has set itself, and whether the numbers say that it is met."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from operations.benchmark.numbers import FIRST_STEP, Spread, times
+
+Measures = Mapping[str, Mapping[str, Any]]
+ROWS, PARTITIONS = 336_776, 365
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal; `met` is None where nothing was measured."""
+
+    what: str
+    wanted: str
+    found: str
+    met: bool | None
+
+    @property
+    def said(self) -> str:
+        """The verdict."""
+        return "not measured" if self.met is None else "met" if self.met else "not met"
+
+
+def goals(measures: Measures) -> list[Goal]:
+    """All goals, held against what was measured."""
+    ladder, throughput = measures.get("ladder", {}), measures.get("throughput", {})
+    first = {side: Spread.of((ladder.get(side) or {}).get(FIRST_STEP)) for side in ("plain", "cold", "warm")}
+    rate = {side: Spread.of(throughput.get(side)) for side in ("plain", "cold", "warm")}
+    best = max((one for one in (rate["cold"], rate["warm"]) if one), key=lambda one: one.middle, default=None)
+    warm = first["warm"].middle if first["warm"] else None
+    memory, backfill = measures.get("memory", {}), measures.get("backfill", {})
+    used = sum(memory["stack"].values()) if memory.get("stack") else None
+    year = backfill.get("year") if _complete(backfill) else None
+    return [
+        _at_least("first step of a cold run, sooner than plain's", 2.5, times(first["plain"], first["cold"])),
+        _at_least("first step of a warm run, sooner than plain's", 8, times(first["plain"], first["warm"])),
+        _at_most("first step of a warm run, after it was enqueued", 1.0, warm, "s", 2),
+        _at_least("runs a minute at 12 in parallel, of plain's", 4, times(best, rate["plain"])),
+        _at_most("idle memory, two locations, no warm run", 650, used, "MB", 0),
+        _at_most(f"backfill of a year of flights, {PARTITIONED}", 60, year, "s", 1),
+        _at_most("dbt marts on top", 30, backfill.get("marts"), "s", 1),
+    ]
+
+
+PARTITIONED = f"{PARTITIONS} partitions, {ROWS:,} rows, with its checks"
+
+
+def _complete(backfill: Mapping[str, Any]) -> bool:
+    """A year that lacks rows or checks was fast for nothing."""
+    checks_passed = backfill.get("checks", 0) >= PARTITIONS and not backfill.get("checks_failed")
+    return backfill.get("rows") == ROWS and checks_passed
+
+
+def _at_least(what: str, wanted: float, found: float | None) -> Goal:
+    shown = "" if found is None else f"{found:.1f} ×"
+    return Goal(what, f"≥ {wanted:g} ×", shown, None if found is None else found >= wanted)
+
+
+def _at_most(what: str, wanted: float, found: float | None, unit: str, digits: int) -> Goal:
+    shown = "" if found is None else f"{found:.{digits}f} {unit}"
+    return Goal(what, f"≤ {wanted:g} {unit}", shown, None if found is None else found <= wanted)
