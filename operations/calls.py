@@ -17,6 +17,7 @@ from operations.execute import Shell
 from operations.locations import draft
 from operations.releases import journal
 from operations.report import Report
+from operations.upgrades import journal as upgrade_journal
 
 ROOT = Path(__file__).resolve().parents[1]
 # Verbs that need no deployment that was started before.
@@ -49,6 +50,7 @@ def locked(context: typer.Context, verb: str, why: str = "") -> Iterator[Context
     with locks.hold(stack.deployment.state / "lock", f"./stack {verb}", why) as note:
         if note:
             stack.report.warn(note)
+        upgrade_journal.require_none(stack.deployment, verb)
         draft.finish(ROOT)
         journal.finish(stack, verb)
         try:

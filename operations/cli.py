@@ -15,7 +15,10 @@ from operations.migrations import commands as migration_commands
 from operations.reconcile import commands as reconcile_commands
 from operations.releases import commands as release_commands
 from operations.report import Report
+from operations.upgrades import commands as upgrade_commands
+from operations.upgrades import ending as upgrade_ending
 from operations.verbs import audit as audit_verb
+from operations.verbs import bench as bench_verb
 from operations.verbs import check as check_verb
 from operations.verbs import dev as dev_verb
 from operations.verbs import doctor as doctor_verb
@@ -46,6 +49,7 @@ app.add_typer(branch_commands.app)
 app.add_typer(reconcile_commands.app)
 app.add_typer(backup_commands.app)
 app.add_typer(migration_commands.app)
+app.add_typer(upgrade_commands.app)
 
 
 @app.callback()
@@ -62,7 +66,10 @@ def options(
 def up(context: typer.Context) -> None:
     """Start everything, install what is missing, wait until it answers. Changes nothing when nothing changed."""
     with locked(context, "up") as stack:
-        end_with(up_verb.up(stack))
+        upgrade_ending.recover(stack, starts=True)
+        code = up_verb.up(stack)
+        upgrade_ending.recover(stack)
+        end_with(code)
 
 
 @app.command()
@@ -85,9 +92,15 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(context: typer.Context, as_json: Json = False) -> None:
+def doctor(
+    context: typer.Context,
+    as_json: Json = False,
+    invariants: Annotated[
+        bool, typer.Option("--invariants", help="What runs, containers, events, pools and lakes say of each other.")
+    ] = False,
+) -> None:
     """Find what is wrong, why, and what to do."""
-    end_with(doctor_verb.doctor(context_of(context), as_json=as_json))
+    end_with(doctor_verb.doctor(context_of(context), as_json=as_json, invariants=invariants))
 
 
 @app.command()
@@ -127,6 +140,17 @@ def run_tests(
 ) -> None:
     """Run every test: linters, unit suites, end to end. Arguments after -- go to pytest."""
     end_with(test_verb.test(context_of(context), fast=fast, only=only or [], every=every, extra=context.args))
+
+
+@app.command()
+def bench(
+    context: typer.Context,
+    only: Annotated[list[str] | None, typer.Option("--only", help="This measurement; may be given again.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each run of the ladder is repeated.")] = 10,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave both deployments up.")] = False,
+) -> None:
+    """Measure this deployment beside Dagster's own example and write docs/performance.md."""
+    end_with(bench_verb.bench(context_of(context), only=only or [], rounds=rounds, keep=keep))
 
 
 @app.command()

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ HASH_LABEL = "com.docker.compose.config-hash"
 LOCATION_LABEL = "code-location"
 RUN_LABEL = "run-broker.role"
 RUN_ID_LABEL = "dagster/run_id"
+RUN_ID_LENGTH = 36
+WARM = "warm"
 
 Version = tuple[int, int]
 
@@ -84,9 +87,11 @@ def execute(deployment: Deployment, service: str, *command: str) -> list[str]:
     return compose(deployment, "exec", "--no-TTY", service, *command)
 
 
-def one_off(deployment: Deployment, service: str, *command: str) -> list[str]:
-    """A command in a container of its own with all that a service has, which is removed at its end."""
-    return compose(deployment, "run", "--rm", "--no-deps", "--no-TTY", "--quiet-pull", service, *command)
+def one_off(deployment: Deployment, service: str, *command: str, name: str = "") -> list[str]:
+    """A command in a container of its own with all that a service has, which is removed at its end. With a `name`, who
+    gives up on it can remove it: the container does not end with the command that started it."""
+    named = ("--name", name) if name else ()
+    return compose(deployment, "run", "--rm", *named, "--no-deps", "--no-TTY", "--quiet-pull", service, *command)
 
 
 def swap(deployment: Deployment, service: str, last_file: Path | None = None) -> list[str]:
@@ -136,17 +141,33 @@ class Container:
     last_probe: str = ""
     networks: frozenset[str] = frozenset()
     ports: frozenset[tuple[str, int]] = frozenset()
+    # In UTC, as the engine writes it; "" where it never was.
+    started: str = ""
+    created: str = ""
+    finished: str = ""
+    # How often the engine has started it again since somebody started it.
+    restarts: int = 0
 
     @property
     def is_run(self) -> bool:
         """Whether the broker started it for a run."""
-        return self.labels.get(RUN_LABEL) == "run"
+        return self.labels.get(RUN_LABEL) in ("run", WARM) and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether the broker keeps it for a run that is still to come. With the run it gets the run's name."""
+        return self.labels.get(RUN_LABEL) == WARM and f"-{self.service}-{WARM}-" in self.name
+
+    @property
+    def run_id(self) -> str:
+        """The run that it is for. A container that waited for its run has it in its name alone."""
+        return self.labels.get(RUN_ID_LABEL, "") or self.name[-RUN_ID_LENGTH:]
 
     @property
     def is_service(self) -> bool:
         """Whether Compose started it as a service: no run, no `compose run`, and not by hand from an image of ours,
         which has the other labels too."""
-        return not self.is_run and self.labels.get(ONEOFF_LABEL) == "False"
+        return not self.is_run and not self.waits and self.labels.get(ONEOFF_LABEL) == "False"
 
     @property
     def is_well(self) -> bool:
@@ -159,6 +180,14 @@ class Container:
 def parse_inspect(text: str) -> list[Container]:
     """Containers from `docker inspect`."""
     return [_container(entry) for entry in json.loads(text or "[]")]
+
+
+def moment(text: str) -> float | None:
+    """Seconds since 1970 of a moment as the engine writes it, with nanoseconds, and the year 1 for never."""
+    if not text or text.startswith("0001-"):
+        return None
+    whole, _, _ = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp()
 
 
 def _container(entry: dict[str, Any]) -> Container:
@@ -179,4 +208,8 @@ def _container(entry: dict[str, Any]) -> Container:
         last_probe=(probes[-1].get("Output", "").strip() if probes else ""),
         networks=frozenset(network.get("Networks") or ()),
         ports=frozenset((to["HostIp"], int(to["HostPort"])) for tos in published.values() for to in tos or ()),
+        started=state.get("StartedAt", ""),
+        created=entry.get("Created", ""),
+        finished=state.get("FinishedAt", ""),
+        restarts=entry.get("RestartCount", 0),
     )

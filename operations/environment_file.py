@@ -1,13 +1,12 @@
 """Reading, making and completing .env. Its schema is .env.example: the same keys, each with its comment."""
 
 import difflib
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from operations import whole_file
 from operations.errors import StackError
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -69,20 +68,27 @@ def create(path: Path, example: Path, values: Mapping[str, str]) -> bool:
         else:
             lines.append(f"{key}={value}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, "\n".join(lines) + "\n", 0o600)
+    whole_file.replace(path, "\n".join(lines) + "\n", 0o600)
     return True
+
+
+def missing(path: Path, example: Path) -> dict[str, Setting]:
+    """Settings that a newer .env.example brings."""
+    present = read(path, example)
+    return {key: setting for key, setting in parse(_text(example), example.name).items() if key not in present}
 
 
 def append_new(path: Path, example: Path) -> list[str]:
     """Append settings that a newer .env.example brings, with their comments; returns their keys."""
-    present = read(path, example)
-    missing = [setting for key, setting in parse(_text(example), example.name).items() if key not in present]
-    if missing:
-        blocks = ["\n".join([*setting.comment, f"{setting.key}={setting.value}"]) for setting in missing]
+    new = missing(path, example).values()
+    if new:
+        blocks = ["\n".join([*setting.comment, f"{setting.key}={setting.value}"]) for setting in new]
         text = _text(path)
         joined = "\n\n".join(blocks)
-        _replace(path, f"{text}{'' if text.endswith(chr(10)) else chr(10)}\n{joined}\n", path.stat().st_mode & 0o777)
-    return [setting.key for setting in missing]
+        whole_file.replace(
+            path, f"{text}{'' if text.endswith(chr(10)) else chr(10)}\n{joined}\n", path.stat().st_mode & 0o777
+        )
+    return [setting.key for setting in new]
 
 
 def set_value(path: Path, key: str, value: str) -> None:
@@ -96,7 +102,7 @@ def set_value(path: Path, key: str, value: str) -> None:
         lines[present[key].line - 1] = f"{key}={value}"
     else:
         lines.append(f"{key}={value}")
-    _replace(path, "\n".join(lines) + "\n", path.stat().st_mode & 0o777)
+    whole_file.replace(path, "\n".join(lines) + "\n", path.stat().st_mode & 0o777)
 
 
 def _setting(line: str, number: int, comment: tuple[str, ...], file: str) -> Setting:
@@ -124,21 +130,3 @@ def _text(path: Path) -> str:
 
 def _error(file: str, line: int, found: str, expected: str) -> StackError:
     return StackError(f"{file}:{line}: {found}", expected, f"edit line {line} of {file}")
-
-
-def _replace(path: Path, text: str, mode: int) -> None:
-    # Written aside and renamed: an interrupted write leaves the old file, never half of the new one.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(name, mode)
-        if os.geteuid() == 0 and path.exists():
-            # Who became root for one command is still to read the file afterwards.
-            os.chown(name, path.stat().st_uid, path.stat().st_gid)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -10,6 +10,8 @@ from typing import Protocol
 from operations.errors import StackError
 
 Line = Callable[[str], None]
+# What a program has whose reader was interrupted: to end by itself, and then by request.
+OWN_SECONDS, END_SECONDS = 10.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,14 @@ def shorten(args: Sequence[str], limit: int = 160) -> str:
 
 
 def _end(process: "subprocess.Popen[str]") -> int:
-    # After Ctrl-C the program has got the signal as well: it has time to end in its own way.
-    try:
-        return process.wait(timeout=60)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        process.kill()
-        return process.wait()
+    # After Ctrl-C the program has got the signal as well: it has time to end in its own way. After a signal to this
+    # process alone it has not, and is told: killed at once, it would leave what it has started itself.
+    for patience, then in ((OWN_SECONDS, process.terminate), (END_SECONDS, process.kill)):
+        try:
+            return process.wait(timeout=patience)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            then()
+    return process.wait()
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:

@@ -71,6 +71,9 @@ def address(settings: dict[str, str]) -> str:
 class Gateway:
     """A client of the deployment's own address."""
 
+    # How long an answer may take.
+    seconds = 15.0
+
     def __init__(self, settings: dict[str, str], user: str, password: str) -> None:
         self._site = settings.get("SITE_ADDRESS", "")
         bind = settings.get("GATEWAY_BIND") or "127.0.0.1"
@@ -166,14 +169,14 @@ class Gateway:
 
     def _connect(self) -> http.client.HTTPConnection:
         if not self._site:
-            return http.client.HTTPConnection(self._host, self._port, timeout=15)
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=15)
+            return http.client.HTTPConnection(self._host, self._port, timeout=self.seconds)
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=self.seconds)
         # An address of this machine is dialled, not the domain's, so nobody sits in between; and a certificate
         # of the gateway's own authority, or one that is still being issued, must not hide what else is wrong.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        plain = socket.create_connection((self._host, self._port), timeout=15)
+        plain = socket.create_connection((self._host, self._port), timeout=self.seconds)
         connection.sock = context.wrap_socket(plain, server_hostname=self._site)
         return connection
 

@@ -4,7 +4,9 @@ import errno
 import os
 import shutil
 import socket
+import sys
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from operations import packages
@@ -46,6 +48,17 @@ class Host:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
         return None
+
+    def routes(self) -> list[IPv4Network]:
+        """Where this machine sends packets itself, the default route left out."""
+        found = []
+        for line in _text(self.slash / "proc/net/route").splitlines()[1:]:
+            fields = line.split()
+            # In the machine's byte order; Debian's are all little-endian but one.
+            address, mask = (int.from_bytes(bytes.fromhex(fields[place]), sys.byteorder) for place in (1, 7))
+            if mask:
+                found.append(IPv4Network((address & mask, mask.bit_count())))
+        return found
 
     def free_disk(self, path: str) -> int | None:
         """Free bytes where the engine keeps its data; None where that is not on this machine or not ours to see."""

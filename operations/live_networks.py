@@ -104,8 +104,9 @@ def settle(context: Context) -> None:
 
 
 def _is_departed(context: Context, container: docker.Container) -> bool:
-    """A location that no file names any more, or what is left of a run of it, which would hold on to its volumes."""
-    of_a_location = container.is_service or (container.is_run and container.state == "exited")
+    """A location that no file names any more, or what waits for its runs or is left of one, and would hold on to its
+    volumes."""
+    of_a_location = container.is_service or container.waits or (container.is_run and container.state == "exited")
     return of_a_location and docker.LOCATION_LABEL in container.labels and container.service not in _services(context)
 
 

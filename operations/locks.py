@@ -15,6 +15,9 @@ from typer import Exit
 from operations import audit
 from operations.errors import StackError
 
+# The exit code of whoever finds another at work: who asks by program waits, and asks again (deploy/forge/gatekeeper).
+BUSY = 5
+
 
 @contextmanager
 def hold(path: Path, verb: str, why: str = "") -> Iterator[str | None]:
@@ -33,6 +36,7 @@ def hold(path: Path, verb: str, why: str = "") -> Iterator[str | None]:
                 f"{_describe(path)} is at work on this deployment",
                 "one changing command at a time",
                 "wait for it to end, then repeat",
+                code=BUSY,
             ) from error
         stale = f"took over the lock of {_describe(path)}, which died" if path.stat().st_size else None
         result = "done"

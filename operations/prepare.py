@@ -1,5 +1,7 @@
 """What `up` makes once and never overwrites: settings and secrets."""
 
+import zlib
+from itertools import chain
 from pathlib import Path
 
 from operations import environment_file, secret_files, users
@@ -14,11 +16,14 @@ GATEWAY_FILES = ("gateway_users", "gateway_groups")
 EMPTY_FILES = (
     "alert_webhook_url",
     "smtp_password",
-    "backup_s3_key",
-    "backup_s3_key_secret",
     "backup_s3_authority",
+    "postgres_authority",
+    "lake_s3_authority",
+    "logs_s3_authority",
     "deployment_record",
 )
+# Keys of S3, each location's among them.
+EMPTY_SUFFIXES = ("_s3_key", "_s3_key_secret")
 # Passwords of others: a value drawn here would only be refused there, an hour of search later.
 GIVEN = {index.PASSWORD: "the password of the private package index (LIBRARY_INDEX)"}
 FIRST_PORT, LAST_PORT = 3001, 3999
@@ -45,16 +50,26 @@ def settings(context: Context) -> None:
 
 def _of_its_own(context: Context) -> dict[str, str]:
     """What differs from .env.example in a deployment beside prod: its own secrets and a port of its own."""
-    deployment = context.deployment
-    if deployment.name == PROD:
+    name = context.deployment.name
+    if name == PROD:
         return {}
+    return {"SECRETS_DIR": f"./.deployments/{name}/secrets", "GATEWAY_PORT": str(_free_port(context))}
+
+
+def _free_port(context: Context) -> int:
+    """The first that is free from where the name points.
+
+    So whoever makes a deployment again finds it where it was, and of two that are made at once, neither of which
+    listens yet, each has its own.
+    """
     ports = range(FIRST_PORT, LAST_PORT + 1)
-    free = next((port for port in ports if context.host.port_problem("127.0.0.1", port) is None), None)
-    if free is None:
-        raise StackError(
-            f"no port from {FIRST_PORT} to {LAST_PORT} is free", "one for this deployment", "stop a deployment"
-        )
-    return {"SECRETS_DIR": f"./.deployments/{deployment.name}/secrets", "GATEWAY_PORT": str(free)}
+    start = zlib.crc32(context.deployment.name.encode()) % len(ports)
+    for port in chain(ports[start:], ports[:start]):
+        if context.host.port_problem("127.0.0.1", port) is None:
+            return port
+    raise StackError(
+        f"no port from {FIRST_PORT} to {LAST_PORT} is free", "one for this deployment", "stop a deployment"
+    )
 
 
 def make_secrets(context: Context) -> None:
@@ -63,7 +78,8 @@ def make_secrets(context: Context) -> None:
     secret_files.make_directory(directory)
     made = []
     for path in missing_secrets(context, directory):
-        if secret_files.create(path, "" if path.name in EMPTY_FILES else secret_files.generate()):
+        empty = path.name in EMPTY_FILES or path.name.endswith(EMPTY_SUFFIXES)
+        if secret_files.create(path, "" if empty else secret_files.generate()):
             made.append(path.name)
     made += _first_user(directory)
     if made:

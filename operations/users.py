@@ -36,6 +36,7 @@ class Users:
 
     def read(self) -> dict[str, User]:
         """All users by name."""
+        secret_files.complete(self._users.parent)
         groups = dict(self._lines(self._groups))
         return {
             name: User(name, digest, tuple(part for part in groups.get(name, "").strip('"').split(",") if part))

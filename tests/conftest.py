@@ -4,26 +4,38 @@ Whoever writes such a test may keep one up: TEST_DEPLOYMENT=test-mine uses, and 
 """
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
 from tests.support import locations
 from tests.support.deployment import ARTIFACTS, PASSWORD, Deployment
-from tests.support.flights import PARTITIONED, REFERENCE, YEAR
 from tests.support.graphql import GraphQL
+from tests.support.loading import STEPS, Loading
 
 # Fixtures that use shipped locations; whatever asks for one needs those as well.
 NEEDED = {"reference": ("ingestion",), "year": ("ingestion",), "marts": ("ingestion", "analytics")}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--lane", choices=("deployment", "apart"), help="only tests that use the running deployment, or only the others"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*names): skipped where the checkout has no code locations of these names")
-    config.addinivalue_line("markers", "long: minutes long, so ./stack test runs it with --all alone")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The test that takes everything down comes last, the one that brings it up first; else as collected."""
+    if lane := config.getoption("--lane"):
+        chosen = [
+            item for item in items if ("deployment" in getattr(item, "fixturenames", ())) == (lane == "deployment")
+        ]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
     order = {"test_up": 0, "test_down": 2}
     items.sort(key=lambda item: order.get(item.path.stem, 1))
     for item in items:
@@ -80,25 +92,34 @@ def admin(deployment: Deployment) -> GraphQL:
     return deployment.user()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loading(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """Begins to load what tests of this session want as soon as the deployment is up; waits for a step of it."""
+    items = [item for item in request.session.items if not item.get_closest_marker("skip")]
+    used = [set(item.fixturenames) for item in items if isinstance(item, pytest.Function)]
+    wanted = {name for names in used if "deployment" in names for name in names.intersection(STEPS)}
+    if not wanted:
+        yield lambda _: None
+        return
+    begun = Loading(request.getfixturevalue("deployment"), wanted)
+    yield begun.wait_for
+    begun.end()
+
+
 @pytest.fixture(scope="session")
-def reference(deployment: Deployment, admin: GraphQL) -> str:
+def reference(deployment: Deployment, loading: Callable[[str], Any]) -> str:
     """The reference tables, materialised."""
-    run = admin.launch("ingestion", assets=REFERENCE)
-    admin.wait_for(run, "SUCCESS")
-    return run
+    return str(loading("reference"))
 
 
 @pytest.fixture(scope="session")
-def year(deployment: Deployment, admin: GraphQL, reference: str) -> list[str]:
+def year(deployment: Deployment, loading: Callable[[str], Any], reference: str) -> list[str]:
     """A year of flights and weather by one backfill; its runs."""
-    return admin.backfill_to_the_end(PARTITIONED, YEAR, seconds=420)
+    runs: list[str] = loading("year")
+    return runs
 
 
 @pytest.fixture(scope="session")
-def marts(deployment: Deployment, admin: GraphQL, year: list[str]) -> str:
+def marts(deployment: Deployment, loading: Callable[[str], Any], year: list[str]) -> str:
     """All of dbt's models on that year; their run."""
-    query = "{ assetNodes { assetKey { path } isMaterializable } }"
-    keys = ["/".join(node["assetKey"]["path"]) for node in admin.ask(query)["assetNodes"] if node["isMaterializable"]]
-    run = admin.launch("analytics", assets=[key for key in keys if key.startswith("analytics/")])
-    admin.wait_for(run, "SUCCESS", seconds=300)
-    return run
+    return str(loading("marts"))

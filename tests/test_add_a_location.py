@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import locations
-from tests.support.deployment import ROOT, Deployment, docker, lake_rows, running
+from tests.support.checkout import copy_checkout, remove_locations
+from tests.support.deployment import Deployment, docker, lake_rows, running
 from tests.support.graphql import GraphQL
 
 # These join and leave networks, or get another mount, and hold no state: they are replaced.
@@ -22,15 +22,7 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout.split("\0")  # fmt: skip
-        for name in filter(None, listed):
-            if (ROOT / name).is_file():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
-        (root / ".venv").symlink_to(ROOT / ".venv")
+        copy_checkout(root)
 
     def stack(self, *args: str) -> str:
         """Runs this copy's ./stack and returns all it printed."""
@@ -90,10 +82,7 @@ def as_before(deployment: Deployment) -> Iterator[None]:
 def test_a_location_is_added_used_and_removed_while_everybody_goes_on(
     deployment: Deployment, admin: GraphQL, checkout: Checkout, long_run: str
 ) -> None:
-    home = checkout.root / ".deployments" / deployment.name
-    home.mkdir(parents=True)
-    shutil.copy2(deployment.home / ".env", home / ".env")
-    (home / "secrets").symlink_to(deployment.home / "secrets")
+    home = deployment.share_with(checkout.root)
     files, before = checkout.files(), started(deployment)
     read = locations.shipped()[0]
 
@@ -131,14 +120,7 @@ def delete_data(deployment: Deployment, told: str) -> None:
 
 def test_without_the_samples_a_new_location_stands_alone(checkout: Checkout) -> None:
     checkout.stack("location", "new", "demo")
-    waiting = list(locations.shipped())
-    while waiting:
-        reads = locations.reads(checkout.root)
-        unread = [name for name in waiting if not any(name in others for others in reads.values())]
-        assert unread, reads
-        for name in unread:
-            checkout.stack("location", "remove", name, "--yes")
-            waiting.remove(name)
+    remove_locations(checkout.root, locations.shipped(), checkout.stack)
     assert "no problems." in checkout.stack("check", "--fast")
     left = (checkout.root / "docker-compose.yml").read_text()
     assert [name for name in locations.shipped() if f"lake-{name}" in left or f"{name}_database" in left] == []

@@ -27,6 +27,7 @@ JOBS = """{ workspaceOrError { ... on Workspace { locationEntries { name locatio
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 RETENTION = "platform/retention/lake_ingestion"
 NOW = {"snapshot_days": 0, "file_days": 0, "small_files": 2}
+PLANTED = "RUN = 'planted by the change'"
 SNAPSHOTS = "select count(*) from ducklake_snapshot"
 # The files that the clone lives on, by their paths in production.
 REFERRED = """
@@ -50,6 +51,12 @@ def change(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = file.read_text().replace("defs = dg.Definitions(jobs=[", "defs = dg.Definitions(jobs=[under_review, ")
     job = '@dg.job(executor_def=dg.in_process_executor)\ndef under_review() -> None:\n    """New."""\n    quick()\n\n\n'
     file.write_text(text.replace("defs = dg.Definitions(", f"{job}defs = dg.Definitions("))
+    # And tries to say how images are built.
+    for name in ("entrypoint", "code-server", "python-service.Dockerfile"):
+        with (tree / "deploy/images" / name).open("a") as recipe:
+            recipe.write(f"{PLANTED}\n")
+    with (tree / "libraries/redaction/src/redaction/__init__.py").open("a") as library:
+        library.write(f"{PLANTED}\n")
     return tree
 
 
@@ -129,6 +136,21 @@ def test_only_the_changed_location_is_another_image(
     for service in ("ingestion", "webserver", "daemon", "run_broker", "postgres", "gateway"):
         assert image(branch, service) == image(deployment, service)
     assert jobs(reviewer) - jobs(admin) == {"under_review"}
+
+
+def test_the_change_does_not_say_how_its_image_is_built(deployment: Deployment, branch: Deployment) -> None:
+    read = "cat /usr/local/bin/entrypoint /usr/local/bin/code-server /opt/libraries/redaction/__init__.py"
+    files = docker("exec", branch.container("probe"), "sh", "-c", read)
+    assert "planted" not in files
+    assert files == docker("exec", deployment.container("probe"), "sh", "-c", read)
+    # Its lock is production's, so its packages are those very layers; the steps with its code are in none of them.
+    own, theirs = (
+        json.loads(docker("image", "inspect", each.inspect(each.container("probe"))["Image"]))[0]["RootFS"]["Layers"]
+        for each in (branch, deployment)
+    )
+    shared = [layer for layer, other in zip(own, theirs, strict=False) if layer == other]
+    assert 0 < len(shared) < len(own)
+    assert "planted" not in docker("history", "--no-trunc", branch.inspect(branch.container("probe"))["Image"])
 
 
 def test_productions_files_cannot_be_written_from_a_branch(branch: Deployment) -> None:

@@ -12,6 +12,7 @@ from operations.checking import migrations
 from operations.context import Context
 from operations.deployment import Deployment as StackDeployment
 from operations.execute import Shell
+from operations.releases import way_back
 from operations.report import Report
 from tests.support.deployment import ROOT, Deployment, docker
 from tests.support.waiting import wait_until
@@ -133,6 +134,23 @@ def test_a_way_back_that_does_not_exist_is_refused(deployment: Deployment, follo
     assert deployment.sql(VERSION, "lake_ingestion") == [["of_the_test"]]
     # The version in force does not know that revision, and leaves it alone.
     assert "which is no revision of this image" in following.command("upgrade", source="/app/src")["error"]
+
+
+def test_what_a_way_back_takes_is_read_before_it_is_gone(following: Next) -> None:
+    def told(newer: str) -> str:
+        path = ("--env", f"PYTHONPATH={COPY}:/opt/libraries", "--env", "PYTHONDONTWRITEBYTECODE=1")
+        asked = ("exec", "-i", *path, following.container, "python", "-", "ingestion", newer, following.head)
+        return docker(*asked, check=False, stdin=way_back.SCRIPT.read_text())
+
+    found = json.loads(told("of_the_test"))
+    (dropped,) = found["takes"]
+    assert dropped.startswith("of_the_test")
+    assert dropped.endswith("drop_column('airlines', 'country', schema='reference')")
+    assert found["no_way"] == []
+    following.write(NO_WAY_DOWN)
+    (reason,) = json.loads(told("of_the_test"))["no_way"]
+    assert "countries are nowhere else" in reason
+    assert told("unknown") == ""
 
 
 @pytest.fixture

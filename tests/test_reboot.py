@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment, docker, lake_rows
+from tests.support.deployment import Deployment, docker, lake_rows, running
 from tests.support.flights import source_table
 from tests.support.graphql import FINAL, GraphQL
 from tests.support.waiting import wait_until
@@ -80,7 +80,7 @@ def _kill_and_compare(deployment: Deployment, admin: GraphQL) -> None:
     docker("kill", "--signal", "KILL", deployment.container("daemon"))
     queued = [admin.launch("probe", "succeed") for _ in range(2)]
     assert [admin.run(run)["status"] for run in queued] == ["QUEUED", "QUEUED"]
-    services = [name for name in deployment.containers() if not _is_run(deployment, name)]
+    services = list(running(deployment))
     before, known = counts(deployment), states(admin)
     told = {run: admin.messages(run) for run in (hanging, *loading)}
 
@@ -109,10 +109,6 @@ def _kill_and_compare(deployment: Deployment, admin: GraphQL) -> None:
 def _started(admin: GraphQL, backfill: str) -> list[str]:
     state = admin.backfill_state(backfill)
     return [run["runId"] for run in state.get("runs", []) if run["status"] == "STARTED"]
-
-
-def _is_run(deployment: Deployment, name: str) -> bool:
-    return "dagster/run_id" in deployment.inspect(name)["Config"]["Labels"] or "-run-" in name
 
 
 def _lake_is_the_source(deployment: Deployment, admin: GraphQL, backfill: str) -> None:

@@ -14,6 +14,8 @@ from operations.branches import listing, record
 from operations.calls import Json, context_of, end_with
 from operations.context import Context
 from operations.errors import StackError
+from operations.releases.deployment import as_interrupts
+from operations.upgrades import journal as upgrade_journal
 
 app = typer.Typer()
 branch_app = typer.Typer(help="Mirrors of production for a change that is under review.", no_args_is_help=True)
@@ -90,9 +92,11 @@ def held(origin: Context, identifier: str, verb: str, why: str = "") -> Iterator
     deployment = record.deployment(origin.deployment.root, identifier)
     lock = origin.deployment.state / f"{deployment.name}.lock"
     about = f"{identifier}{f' ({why})' if why else ''}"
-    with locks.hold(lock, f"./stack {verb}", about) as note:
+    with locks.hold(lock, f"./stack {verb}", about) as note, as_interrupts():
         if note:
             origin.report.warn(note)
+        # A branch is made of what production is, and is registered in its database.
+        upgrade_journal.require_none(origin.deployment, verb)
         yield Context(deployment, origin.executor, origin.report, origin.host)
 
 

@@ -9,7 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from operations import docker, environment_file, preflight, prepare, secret_files
-from operations.branches import delete, history, images, lakes, memory, overlay, postgres, record, registry, source
+from operations.branches import (
+    delete,
+    history,
+    images,
+    lakes,
+    memory,
+    networks,
+    overlay,
+    postgres,
+    recipes,
+    record,
+    registry,
+    source,
+)
 from operations.branches import settings as branch_settings
 from operations.branches.record import Record
 from operations.context import Context
@@ -70,8 +83,9 @@ def create(origin: Context, branch: Context, wish: Wish) -> int:
     record.write(branch.deployment, written)
     images.take(branch, plan.images, plan.rebuilt)
     if plan.rebuilt:
-        with source.files(branch, plan.source) as root:
-            images.build(origin, branch, root, plan.rebuilt)
+        chosen = {name: origin.config["services"][name] for name in plan.rebuilt}
+        with recipes.of(origin, branch, plan.source, chosen) as built_from:
+            images.build(origin, branch, built_from, plan.settings.secrets)
     _data(origin, branch, plan, written)
     code = up.up(branch)
     record.write(branch.deployment, replace(written, state=record.READY))
@@ -162,14 +176,19 @@ def _files(origin: Context, branch: Context, plan: Plan, written: Record) -> Non
     )
     environment_file.create(deployment.env_file, deployment.example, values)
     text = overlay.banner(deployment.name, written.origin, written.made_at)
+    # Here, where the networks of a branch that this one replaces are gone.
+    subnets = networks.free(origin, overlay.networks(origin.config), plan.settings.networks)
     (deployment.home / overlay.FILE).write_text(
-        overlay.render(origin.config, deployment.name, plan.shares, text), encoding="utf-8"
+        overlay.render(origin.config, deployment.name, plan.shares, text, subnets), encoding="utf-8"
     )
     instance = overlay.dagster_file(origin.config)
     if instance is not None:
         changed = overlay.dagster_yaml(Path(instance).read_text(encoding="utf-8"), plan.shares.concurrent)
         (deployment.home / overlay.DAGSTER_FILE).write_text(changed, encoding="utf-8")
     _share(origin.deployment, deployment, [*PEOPLE, *plan.settings.secrets])
+    for name in {*prepare.GIVEN} & {*(branch.config.get("secrets") or ())}:
+        # Others' passwords: Compose wants the file, and no branch has a use for it.
+        secret_files.create(deployment.secrets() / name, "")
     prepare.make_secrets(branch)
 
 

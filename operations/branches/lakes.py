@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from operations import external
 from operations.branches import postgres
 from operations.context import Context
 from operations.errors import StackError
@@ -86,6 +87,13 @@ def mounts(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 def require_files(origin: Context, server: str, lakes: Iterable[Lake]) -> None:
     """A clone shares files in a volume: a lake elsewhere, in S3, would need rights on production's bucket."""
+    for store in external.stores(origin):
+        if store.what == "lakes":
+            raise StackError(
+                f"the lakes of {origin.deployment.name} are in the bucket {store.values['LAKE_S3_BUCKET']}",
+                "lakes in volumes of this machine, which a branch mounts read-only: it gets no key of production's",
+                "try the change on a deployment with data of its own (docs/object-storage.md)",
+            )
     for lake in lakes:
         rows = postgres.ask(origin, server, lake.database, DATA_PATH, lake.location)
         for (path,) in rows[:1]:

@@ -108,7 +108,20 @@ def _size(branch: Context, about: Record) -> int | None:
         return 0 if not volumes else None
     mounts = [part for name in volumes for part in ("--volume", f"{name}:/volumes/{name}:ro")]
     confined = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--cap-add", "DAC_READ_SEARCH"]
-    command = ["docker", "run", "--rm", *confined, "--user", "0:0", *mounts, "--entrypoint", "du", image]
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--pull",
+        "never",
+        *confined,
+        "--user",
+        "0:0",
+        *mounts,
+        "--entrypoint",
+        "du",
+        image,
+    ]
     printed = branch.executor.run([*command, "--summarize", "--bytes", "/volumes"], check=False, timeout=120)
     words = printed.stdout.split()
     return int(words[0]) if printed.ok and words and words[0].isdigit() else None

@@ -16,6 +16,8 @@ from operations.branches.settings import ABSENT, Settings
 FILE, DAGSTER_FILE = "branch.yml", "dagster.yaml"
 DAGSTER_YAML = "/opt/dagster/home/dagster.yaml"
 EXTERNAL_POSTGRES = "deploy/overlays/external-postgres.yml"
+# Production's alone: its database, and the bucket of its logs, whose key a branch has not.
+PRODUCTIONS = (EXTERNAL_POSTGRES, "deploy/overlays/s3-logs.yml")
 # Nothing of a branch leaves the machine by itself: no mail, no certificate for production's name, no other database.
 SILENT = (
     *("SITE_ADDRESS", "ACME_EMAIL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "SMTP_HOST", "SMTP_USER"),
@@ -36,7 +38,7 @@ _Dumper.add_representer(Reset, lambda dumper, _: dumper.represent_scalar("!reset
 
 def values(origin: dict[str, str], name: str, port: str, settings: Settings, tags: dict[str, str]) -> dict[str, str]:
     """The branch's .env: production's, less what is production's alone."""
-    files = [file for file in origin.get("COMPOSE_FILE", "docker-compose.yml").split(":") if file != EXTERNAL_POSTGRES]
+    files = [file for file in origin.get("COMPOSE_FILE", "docker-compose.yml").split(":") if file not in PRODUCTIONS]
     own = {
         "COMPOSE_FILE": ":".join([*files, f".deployments/{name}/{FILE}"]),
         "DEPLOYMENT": name,
@@ -57,8 +59,16 @@ def banner(name: str, origin: str, taken: datetime) -> str:
     return f"{name} · clone of {origin} from {taken:%Y-%m-%d %H:%M} UTC · schedules off"
 
 
-def render(config: dict[str, Any], name: str, shares: Shares, text: str) -> str:
-    """The overlay, over production's description as Compose resolves it."""
+def networks(config: dict[str, Any]) -> set[str]:
+    """The networks that a branch makes: those that its services are on, but for such as are somebody else's."""
+    used = {
+        each for key, spec in config["services"].items() if key not in ABSENT for each in spec.get("networks") or ()
+    }
+    return {each for each in used if not (config["networks"].get(each) or {}).get("external")}
+
+
+def render(config: dict[str, Any], name: str, shares: Shares, text: str, subnets: dict[str, str]) -> str:
+    """The overlay, over production's description as Compose resolves it; `subnets` are those of its networks."""
     services: dict[str, Any] = {
         service: Reset() if service in ABSENT else _service(service, spec, name, shares)
         for service, spec in config["services"].items()
@@ -68,7 +78,9 @@ def render(config: dict[str, Any], name: str, shares: Shares, text: str) -> str:
         services["webserver"]["environment"] = {"BANNER": text.replace("$", "$$")}
     used = sorted({m["source"] for key, spec in config["services"].items() if key not in ABSENT for m in mounts(spec)})
     volumes = {f"production_{source}": {"external": True, "name": config["volumes"][source]["name"]} for source in used}
-    document = {"services": {key: value for key, value in services.items() if value}}
+    document: dict[str, Any] = {"services": {key: value for key, value in services.items() if value}}
+    if subnets:
+        document["networks"] = {key: {"ipam": {"config": [{"subnet": value}]}} for key, value in subnets.items()}
     if volumes:
         document["volumes"] = volumes
     head = f"# Made by ./stack branch create: what {name} has that production has not. Gone with the branch.\n"
@@ -83,7 +95,9 @@ def _service(service: str, spec: dict[str, Any], name: str, shares: Shares) -> d
     if service in shares.services:
         changed["mem_limit"] = f"{shares.services[service]}m"
     if service in shares.runs:
-        changed["labels"] = {"run.memory": f"{shares.runs[service]}m", "run.memory.max": f"{shares.runs[service]}m"}
+        # Nothing waits for a branch's runs: what is looked at now and then has no memory to spare.
+        memory = f"{shares.runs[service]}m"
+        changed["labels"] = {"run.memory": memory, "run.memory.max": memory, "run.warm": "0"}
     volumes: list[Any] = [_production(mount) for mount in mounts(spec)]
     if any(mount.get("target") == DAGSTER_YAML for mount in spec.get("volumes") or ()):
         volumes.append(f"./.deployments/{name}/{DAGSTER_FILE}:{DAGSTER_YAML}:ro")

@@ -1,14 +1,13 @@
 """What is known of a branch: its name, where its files are, and the record that outlives every interrupted step."""
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from operations import whole_file
 from operations.deployment import Deployment
 from operations.errors import StackError
 
@@ -80,17 +79,7 @@ def read(branch: Deployment) -> Record | None:
 
 def write(branch: Deployment, record: Record) -> None:
     """Write the record; an interrupted write leaves the old one."""
-    branch.home.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=branch.home, prefix=".branch.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file, indent=1)
-            file.flush()
-            os.fsync(handle)
-        os.replace(name, path(branch))
-    except BaseException:
-        os.unlink(name)
-        raise
+    whole_file.replace(path(branch), json.dumps(asdict(record), indent=1), 0o600)
 
 
 def every(root: Path) -> Iterator[tuple[Deployment, Record]]:

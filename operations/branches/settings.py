@@ -1,6 +1,7 @@
 """BRANCH_* of production's .env."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from operations.errors import StackError
 
@@ -8,6 +9,10 @@ from operations.errors import StackError
 OWN = ("postgres_password", "dagster_password", "dagster_owner_password", "gateway_token", "admin_password")
 # Services that a branch has not: backups are production's, a branch is made anew.
 ABSENT = ("backup",)
+# Sixteen networks: a branch of up to about a dozen code locations.
+LEAST_PREFIX = 23
+# Set apart for measuring networks, so no company's network is there.
+NETWORKS = IPv4Network("198.18.0.0/16")
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Settings:
     days: int
     secrets: tuple[str, ...]
     bind: str
+    networks: IPv4Network = NETWORKS
 
 
 def of(values: dict[str, str], locations: list[str]) -> Settings:
@@ -36,6 +42,26 @@ def of(values: dict[str, str], locations: list[str]) -> Settings:
         days=_number(values, "BRANCH_DAYS", 7, least=0),
         secrets=names,
         bind=values.get("BRANCH_BIND") or "127.0.0.1",
+        networks=_range(values),
+    )
+
+
+def _range(values: dict[str, str]) -> IPv4Network:
+    text = values.get("BRANCH_NETWORKS") or str(NETWORKS)
+    try:
+        found = IPv4Network(text)
+    except ValueError as error:
+        raise _no_range(text) from error
+    if found.is_global or found.prefixlen > LEAST_PREFIX:
+        raise _no_range(text)
+    return found
+
+
+def _no_range(text: str) -> StackError:
+    return StackError(
+        f"BRANCH_NETWORKS is {text!r}",
+        f"a range of private IPv4 addresses, at least a /{LEAST_PREFIX}, such as {NETWORKS}",
+        "correct it in .env",
     )
 
 

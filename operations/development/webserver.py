@@ -24,6 +24,9 @@ UNDER_WAY = ["STARTING", "STARTED", "CANCELING"]
 class Webserver(Gateway):
     """Dagster's own webserver on this machine, with nobody to sign in to."""
 
+    # A reload is answered when the location is loaded, which takes dbt half a minute where it has to parse its project.
+    seconds = 180.0
+
     def __init__(self, port: int) -> None:
         super().__init__({"GATEWAY_PORT": str(port)}, "nobody", "")
 

@@ -22,6 +22,8 @@ from operations.testing import environments
 SERVICES = "webserver/requirements.lock"
 START_SECONDS = 180
 PAUSE_SECONDS = 0.5
+# Dagster's words for a code server that does not answer, or not in time.
+UNREACHABLE = "Could not reach user code server"
 
 
 class World:
@@ -163,13 +165,14 @@ class World:
                 found = self._client.locations()
                 # The webserver may have asked before the code server was there; what it says after that is true.
                 for each in found:
-                    if each.error and each.name not in reloaded and _accepts(self._sockets / each.name):
-                        reloaded.add(each.name)
+                    if _may_pass(each, reloaded) and _accepts(self._sockets / each.name):
                         self._client.reload(each.name)
+                        # Not before it has answered: what the webserver says until then is about the time before.
+                        reloaded.add(each.name)
                         return None
             except UnreachableError:
                 return None
-            waits = any(each.loading or (each.error and self._may_recover(each, reloaded)) for each in found)
+            waits = any(each.loading or (_may_pass(each, reloaded) and self._servers[each.name].runs) for each in found)
             return None if waits else found
 
         found = waiting.until(settled, START_SECONDS, pause=0.1)
@@ -180,10 +183,6 @@ class World:
                 f"read the logs in {self._context.deployment.shown(self._place.logs)}",
             )
         return found
-
-    def _may_recover(self, each: Loaded, reloaded: set[str]) -> bool:
-        """Whether its server is still starting; one that has ended is waited for by nobody."""
-        return each.name not in reloaded and self._servers[each.name].runs
 
     def _look_at(self, location: Location) -> None:
         """Start a new code server when its files have changed and stand still; end the old one when it answers."""
@@ -263,6 +262,11 @@ def _libraries(root: Path) -> list[Path]:
     """Sources of what images bring in /opt/libraries; a released library comes from the location's own lock instead."""
     released = {wheel.name.split("-")[0] for wheel in (root / "libraries" / "index").glob("*.whl")}
     return [path for path in sorted(root.glob("libraries/*/src")) if path.parent.name not in released]
+
+
+def _may_pass(each: Loaded, reloaded: set[str]) -> bool:
+    """Whether an error may be that its server is still starting, or loading, rather than one of the definitions."""
+    return bool(each.error) and (each.name not in reloaded or UNREACHABLE in each.error)
 
 
 def _accepts(path: Path) -> bool:

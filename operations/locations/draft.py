@@ -81,12 +81,27 @@ class Draft:
         for file, text in texts.items():
             _store(self.tree / file, text)
         _store(aside, json.dumps(journal))
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
+        with _put_off():
             os.replace(aside, path)
             _apply(self.root)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Whoever asks the process to end waits until the block has. (To block the signals would block them for this thread
+    alone, and any other would be interrupted in its place.)"""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in came:
+            os.kill(os.getpid(), each)
 
 
 @contextmanager

@@ -9,17 +9,14 @@ from typing import Any
 from access import load_locations
 from operations.checking.settings import VARIABLE
 from operations.errors import StackError
-from operations.locations import owners, settings_text
+from operations.locations import overlays, owners, settings_text
 from operations.locations.draft import Draft
+from operations.locations.overlays import KEEPER, OVERLAYS, source
 from operations.locations.scaffold import Wish
 from operations.locations.yaml_text import YamlText
 
 COMPOSE, WORKSPACE, ACCESS, EXAMPLE = "docker-compose.yml", "workspace.yaml", "access.yaml", ".env.example"
-OVERLAYS = "deploy/overlays"
-EXTERNAL_POSTGRES, PRIVATE_INDEX = f"{OVERLAYS}/external-postgres.yml", f"{OVERLAYS}/private-index.yml"
 STANDARDS = "code_locations/standards.yaml"
-# The one location that keeps all others in order, where there is one.
-KEEPER = "platform"
 # The service that copies all lakes.
 BACKUP = "backup"
 TAGS = "# Image tags of the code locations."
@@ -33,8 +30,10 @@ BLOCK = """
     secrets: [{{source: {name}_database_password, target: database_password}}]
     volumes: [{volumes}]
     networks: [{name}]
-    labels: {{code-location: {name}, run.memory: 1g, run.memory.max: 2g, run.cpus: "1", run.cpus.max: "2"}}
+    labels: {{code-location: {name}, {limits}, run.warm: "1"}}
 """
+LIMITS = 'run.memory: 1g, run.memory.max: 2g, run.cpus: "1", run.cpus.max: "2"'
+
 BUILD = (
     "    build: {{context: ., dockerfile: deploy/images/python-service.Dockerfile, target: location,"
     " args: {{<<: *build, SERVICE: code_locations/{name}, NAME: {name}}}}}\n"
@@ -85,7 +84,7 @@ def add(draft: Draft, wish: Wish) -> None:
         compose.add(("services", KEEPER, "secrets"), f"{name}_database_password")
         for mount in (f"lake-{name}:/var/lib/lake/{name}", f"logs-{name}:/var/lib/location-logs/{name}"):
             compose.add(("services", KEEPER, "volumes"), mount)
-    _in_overlays(draft, wish, others)
+    overlays.add(draft, wish, others)
     server = f"{{host: {name}, port: 4000, location_name: {name}}}"
     draft.yaml(WORKSPACE).add(("load_from",), f"grpc_server: {server}", lines=f"  - grpc_server: {server}\n")
     _people_and_machines(draft, wish, others)
@@ -106,6 +105,7 @@ def _block(wish: Wish) -> str:
         name=name,
         title=f"{built}Owned by {wish.team}.",
         image=image,
+        limits=LIMITS,
         build="" if wish.image else BUILD.format(name=name),
         volumes=", ".join(f'"{mount}"' for mount in mounts),
     )
@@ -124,16 +124,6 @@ def take(draft: Draft, name: str, image: str) -> str:
     compose.replace(("services", name, "image"), image)
     compose.replace(("services", name, "environment", "DAGSTER_CURRENT_IMAGE"), image)
     return before
-
-
-def _in_overlays(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
-    """Lines in those that are about all locations."""
-    if (draft.root / EXTERNAL_POSTGRES).exists() and not wish.internet:
-        # A network without a way out would cut the location off from a database that is elsewhere.
-        draft.yaml(EXTERNAL_POSTGRES).add(("networks",), wish.name, "!override {internal: false}", after=others)
-    if (draft.root / PRIVATE_INDEX).exists() and not wish.image:
-        line = f"  {wish.name}: {{build: *private-index}}\n"
-        draft.yaml(PRIVATE_INDEX).add(("services",), wish.name, after=others, lines=line)
 
 
 def _people_and_machines(draft: Draft, wish: Wish, others: Iterable[str]) -> None:
@@ -166,7 +156,7 @@ def _owner(draft: Draft, wish: Wish) -> None:
 
 def remove(draft: Draft, name: str) -> Removal:
     """Take away all lines of a location, its folder, and overlays that stand and fall with it."""
-    overlays = tuple(_overlays(draft, name))
+    gone_with_it = tuple(overlays.remove(draft, name))
     before = _variables(draft, ())
     _from_compose(draft.yaml(COMPOSE), name)
     draft.yaml(WORKSPACE).remove(("load_from",), lambda entry: entry["grpc_server"]["location_name"] == name)
@@ -177,17 +167,17 @@ def remove(draft: Draft, name: str) -> Removal:
     access.remove(("machines", KEEPER, "maintains"), lambda entry: entry == name)
     if (draft.root / STANDARDS).exists():
         draft.yaml(STANDARDS).remove(("exceptions",), lambda entry: str(entry["asset"]).startswith(f"{name}/"))
-    unused = before - _variables(draft, overlays)
+    unused = before - _variables(draft, gone_with_it)
     for path in settings_files(draft.root):
-        draft.write(path, settings_text.without(_without_overlays(draft.read(path), overlays), unused))
+        draft.write(path, settings_text.without(_without_overlays(draft.read(path), gone_with_it), unused))
     for file in owners.FILES:
         if (draft.root / file).is_file():
             draft.write(file, owners.without(draft.read(file), name))
     folder = f"code_locations/{name}"
-    gone = [*overlays, *([folder] if (draft.root / folder).is_dir() else [])]
+    gone = [*gone_with_it, *([folder] if (draft.root / folder).is_dir() else [])]
     for path in gone:
         draft.remove(path)
-    return Removal(folder if folder in gone else None, overlays, read)
+    return Removal(folder if folder in gone else None, gone_with_it, read)
 
 
 def _from_compose(compose: YamlText, name: str) -> None:
@@ -198,8 +188,8 @@ def _from_compose(compose: YamlText, name: str) -> None:
         compose.remove(("services", service, "networks"), lambda entry: entry == name)
         compose.remove(("services", service, "depends_on"), lambda entry: entry == name)
         if service != name:
-            compose.remove(("services", service, "secrets"), lambda entry: _source(entry) in secrets)
-            compose.remove(("services", service, "volumes"), lambda entry: _source(entry) in volumes)
+            compose.remove(("services", service, "secrets"), lambda entry: source(entry) in secrets)
+            compose.remove(("services", service, "volumes"), lambda entry: source(entry) in volumes)
     compose.remove(("services",), lambda entry: entry == name)
     compose.remove(("networks",), lambda entry: entry == name)
     compose.remove(("volumes",), lambda entry: entry in volumes)
@@ -208,13 +198,8 @@ def _from_compose(compose: YamlText, name: str) -> None:
 
 def _used_alone(compose: YamlText, name: str, key: str) -> set[str]:
     services: dict[str, Any] = compose.get("services")
-    used = {each: {_source(entry) for entry in spec.get(key) or ()} for each, spec in services.items()}
+    used = {each: {source(entry) for entry in spec.get(key) or ()} for each, spec in services.items()}
     return used.pop(name, set()).difference(*used.values())
-
-
-def _source(entry: Any) -> str:
-    """What a secret or a mount of a service is of."""
-    return str(entry["source"]) if isinstance(entry, dict) else str(entry).split(":")[0]
 
 
 def _variables(draft: Draft, without: Iterable[str]) -> set[str]:
@@ -223,20 +208,6 @@ def _variables(draft: Draft, without: Iterable[str]) -> set[str]:
     files = [COMPOSE, *(file for file in overlays if file not in without)]
     texts = [draft.yaml(file).text for file in files]
     return {match[1] or match[2] for text in texts for match in VARIABLE.finditer(text)}
-
-
-def _overlays(draft: Draft, name: str) -> Iterable[str]:
-    """Rid overlays of the location; gives those that stand and fall with it: their services live on its network."""
-    for path in sorted((draft.root / OVERLAYS).glob("*.yml")):
-        file = str(path.relative_to(draft.root))
-        overlay = draft.yaml(file)
-        services = overlay.get("services") or {}
-        others = [spec for service, spec in services.items() if service != name and isinstance(spec, dict)]
-        if any(name in (spec.get("networks") or ()) for spec in others if "image" in spec):
-            yield file
-            continue
-        overlay.remove(("services",), lambda entry: entry == name)
-        overlay.remove(("networks",), lambda entry: entry == name)
 
 
 def _without_overlays(text: str, overlays: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from operations import base_image, preflight, prepare
+from operations import base_image, preflight, prepare, whole_file
 from operations.deployment import Deployment
 from operations.errors import StackError
 from operations.reconcile import contents, drift, images, locations, looking, settings, way_back
@@ -13,9 +13,9 @@ from operations.reconcile.ground import Ground
 from operations.reconcile.locations import Prepared
 from operations.reconcile.looking import Look
 from operations.reconcile.memory import Failed, Journal, now
-from operations.reconcile.memory import replace as replace_file
 from operations.reconcile.settings import Changes
 from operations.releases import standing, tags
+from operations.upgrades import gate, stamp
 
 CHECK_SECONDS = 600
 
@@ -58,6 +58,7 @@ def _check(ground: Ground, commit: str) -> tuple[Deployment, Changes]:
     tree = ground.records.candidate
     with ground.context.report.step(f"Lay out {commit[:12]}"):
         ground.repository.lay_out(tree, commit)
+        gate.require(ground.context, tree, begins=not ground.memory.good)
         changes = settings.planned(ground.deployment, tree)
         candidate = settings.of_candidate(ground.deployment, tree, changes)
         _lend_environment(ground.deployment.root, tree)
@@ -98,7 +99,7 @@ def _begin(
         journal = Journal(start, look.target, now(), tags=locations.in_force(ground.context, here))
         journal.broken = looking.failing(ground.context, differences)
         text = ground.deployment.env_file.read_text(encoding="utf-8")
-        replace_file(ground.records.env_before, text, 0o600)
+        whole_file.replace(ground.records.env_before, text, 0o600)
     journal = replace(journal, target=look.target)
     journal.images = {**images.remember(ground.context, built), **journal.images}
     ground.records.write_journal(journal)
@@ -140,6 +141,7 @@ def _stamp(ground: Ground, look: Look, journal: Journal, work: Work) -> None:
     memory.good, memory.good_at, memory.contents, memory.failed = look.target, now(), dict(work.contents), None
     ground.records.remember(memory)
     ground.records.end_journal()
+    stamp.note(ground.context)
     built = [*work.services, *work.locations, *work.first, *work.fetched]
     ground.tell("applied", journal.start, look.target, signer=look.signer, built=built, held=work.held)
 

@@ -63,12 +63,7 @@ def _reconcile(context: typer.Context, stack: Context, *, dry_run: bool, retry: 
 
 def _locked(context: typer.Context, *, dry_run: bool, retry: bool, as_json: bool) -> Outcome:
     with contextlib.ExitStack() as held:
-        try:
-            own = held.enter_context(locked(context, "reconcile", "dry run" if dry_run else ""))
-        except StackError as error:
-            if "is at work on this deployment" in error.found:
-                error.code = reconciling.BUSY
-            raise
+        own = held.enter_context(locked(context, "reconcile", "dry run" if dry_run else ""))
         if as_json:
             own.report.console = own.report.errors
         return reconciling.plan(own) if dry_run else reconciling.run(own, retry=retry)

@@ -87,7 +87,7 @@ class Ground:
 
         def well() -> bool | None:
             nonlocal last
-            found = up._load(self.context)
+            found = up.load(self.context)
             last = [f"{each.name}: {each.error}" for each in found if each.error and each.name not in broken]
             return None if last else True
 

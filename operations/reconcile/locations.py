@@ -28,7 +28,7 @@ def prepare(context: Context, names: list[str], commit: str) -> Prepared | None:
     with deployment.as_interrupts(), tree.exported(context, context.deployment.root, commit) as files:
         plan = planning.plan(context, files, names, clean=False, only_changed=False)
         try:
-            return Prepared(plan, deployment._build_and_try(context, plan))
+            return Prepared(plan, deployment.build_and_try(context, plan))
         finally:
             building.remove(context, building.trial_images(context.deployment, plan.built))
 
@@ -49,7 +49,7 @@ def put(context: Context, prepared: Prepared | None, fetched: Sequence[str] = ()
     names = list(prepared.plan.chosen)
     checks.before(context, names, builds=False)
     with deployment.as_interrupts():
-        deployment._put_in_place(context, prepared.releases, prepared.plan)
+        deployment.put_all_in_place(context, prepared.releases, prepared.plan)
         pruning.prune(context, names)
 
 
@@ -84,7 +84,8 @@ def roll_back(context: Context, before: dict[str, str]) -> dict[str, str]:
             # An image of `up` has no record and no migrations of its own: .env, put back as it was, is all there is.
             continue
         try:
-            rollback.rollback(context, name, tag)
+            # What its new tables got since some minutes goes with them, and is told.
+            rollback.rollback(context, name, tag, accept_loss=True)
         except StackError as error:
             context.report.warn(f"{name} stays at {now}: {error.found}")
             kept[name] = now

@@ -5,14 +5,13 @@ something, `reconcile-under-way.json` the way back of an attempt that has not en
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from operations import whole_file
 from operations.deployment import Deployment
 from operations.errors import StackError
 
@@ -72,25 +71,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file at once: whoever reads it, and whatever is interrupted, sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(name, mode)
-        if os.geteuid() == 0 and path.exists():
-            # Who became root for one command is still to read the file afterwards.
-            os.chown(name, path.stat().st_uid, path.stat().st_gid)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
 class Records:
     """The files of one deployment."""
 
@@ -117,7 +97,7 @@ class Records:
 
     def remember(self, memory: Memory) -> None:
         """Write the past down."""
-        replace(self._memory, _text(asdict(memory)))
+        whole_file.replace(self._memory, _text(asdict(memory)))
 
     def journal(self) -> Journal | None:
         """The attempt that has not ended, if there is one."""
@@ -126,7 +106,7 @@ class Records:
 
     def write_journal(self, journal: Journal) -> None:
         """Write the way back down, before the effect that needs it."""
-        replace(self._journal, _text(asdict(journal)))
+        whole_file.replace(self._journal, _text(asdict(journal)))
 
     def end_journal(self) -> None:
         """The attempt has ended; its way back is not needed any more."""
@@ -140,7 +120,7 @@ class Records:
 
     def write_pause(self, pause: Pause) -> None:
         """Pause from now on."""
-        replace(self._pause, _text(asdict(pause)))
+        whole_file.replace(self._pause, _text(asdict(pause)))
 
     def end_pause(self) -> bool:
         """Go on; whether there was a pause at all."""

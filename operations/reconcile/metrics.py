@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from operations.reconcile import memory as memories
+from operations import whole_file
 from operations.reconcile.memory import Memory
 
 HELP = {
@@ -25,7 +25,7 @@ def write(path: Path, deployment: str, values: dict[str, float]) -> None:
         if name in known:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
             lines += [f'{name}{{deployment="{deployment}"}} {round(known[name], 3)}']
-    memories.replace(path, "\n".join(lines) + "\n")
+    whole_file.replace(path, "\n".join(lines) + "\n")
 
 
 def read(path: Path) -> dict[str, float]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from operations.reconcile import memory
+from operations import whole_file
 
 # Read again by the service itself whenever it changes, while it is the same file and not only one of the same name.
 READ_AGAIN = {("webserver", "/opt/dagster/access.yaml")}
@@ -86,7 +86,7 @@ class Record:
             for each, mounted in containers.items()
         }
         if known != self._known:
-            memory.replace(self._path, json.dumps(known, indent=1) + "\n")
+            whole_file.replace(self._path, json.dumps(known, indent=1) + "\n")
             self._known = known
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from operations import live_networks
+from operations import live_networks, locks
 from operations.context import Context
 from operations.errors import StackError
 from operations.reconcile import attempt, contents, drift, looking, metrics, settings, way_back
@@ -18,7 +18,7 @@ from operations.reconcile.memory import Memory, Pause, Records, now
 from operations.reconcile.repository import Repository
 
 # Scripts and alerts hang on these.
-IN_STEP, FAILED, DIFFERS, PAUSED, BUSY = 0, 1, 2, 4, 5
+IN_STEP, FAILED, DIFFERS, PAUSED, BUSY = 0, 1, 2, 4, locks.BUSY
 
 
 @dataclass

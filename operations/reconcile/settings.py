@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from operations import environment_file
+from operations import environment_file, whole_file
 from operations.deployment import Deployment
 from operations.errors import StackError
-from operations.reconcile import memory
 
 SETTING = "RECONCILE_SETTINGS"
 COMPOSE_FILE = "COMPOSE_FILE"
+# Settings by which a machine guards itself against its own repository, and against its own end.
+GUARDS = ("RECONCILE_", "BACKUP", "BRANCH_SECRETS")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def planned(deployment: Deployment, tree: Path) -> Changes:
     example = environment_file.parse(_text(tree / ".env.example"), ".env.example")
     before = environment_file.parse(_text(deployment.example), ".env.example")
     gone = tuple(key for key in present if key in before and key not in example)
+    for key in gone:
+        _require_no_guard(present[key])
     named = present[SETTING].value if SETTING in present else ""
     if not named:
         return _without_lost_overlays(deployment, tree, present, Changes(gone=gone))
@@ -83,6 +86,17 @@ def _require_legal(file: str, setting: environment_file.Setting, *, known: bool)
         raise StackError(f"{place} is no setting", "keys of .env.example", f"edit line {setting.line} of {file}")
 
 
+def _require_no_guard(here: environment_file.Setting) -> None:
+    """A commit that no longer knows a setting takes it out of .env; not who may sign commits, nor where backups go, nor
+    what a branch may know. Nor where it stands as it is documented: a commit before may have documented just that."""
+    if here.key.startswith(GUARDS) and here.value:
+        raise StackError(
+            f".env.example of the commit has no {here.key}, which is set on this machine",
+            "commits that leave the guards of this machine as they are",
+            f"take {here.key} out of .env on this machine and repeat, if it is to go; else put it back by a new commit",
+        )
+
+
 def _settings_text(tree: Path, named: str) -> str:
     path = tree / named
     if Path(named).is_absolute() or ".." in Path(named).parts or not path.is_file():
@@ -122,7 +136,7 @@ def write(deployment: Deployment, changes: Changes) -> None:
 
 def replace_env(deployment: Deployment, text: str) -> None:
     """Put a whole .env in place, at once."""
-    memory.replace(deployment.env_file, text, deployment.env_file.stat().st_mode & 0o777)
+    whole_file.replace(deployment.env_file, text, deployment.env_file.stat().st_mode & 0o777)
 
 
 def of_candidate(deployment: Deployment, tree: Path, changes: Changes) -> Deployment:
@@ -131,7 +145,7 @@ def of_candidate(deployment: Deployment, tree: Path, changes: Changes) -> Deploy
     secrets = str(deployment.secrets())
     text = rewritten(_text(deployment.env_file), changes)
     text = rewritten(text, Changes({"SECRETS_DIR": secrets}))
-    memory.replace(candidate.env_file, text, 0o600)
+    whole_file.replace(candidate.env_file, text, 0o600)
     environment_file.append_new(candidate.env_file, candidate.example)
     for file in candidate.settings().get("COMPOSE_FILE", "docker-compose.yml").split(":"):
         # An overlay that is this machine's own, and no commit's.

@@ -7,6 +7,7 @@ from operations.context import Context
 from operations.docker import Container
 from operations.errors import Finding, StackError
 from operations.releases import building, journal
+from operations.upgrades import gate
 
 # A release is mostly layers that are there already; a new lock file is up to 1.5 GiB, and is unpacked beside the old.
 DISK = 3 * preflight.GIB
@@ -20,6 +21,7 @@ def before(context: Context, locations: Iterable[str], *, builds: bool) -> None:
     building.refuse_shell_settings(list(locations))
     require_up(context, context.containers(), locations)
     journal.require_none(deployment)
+    gate.require(context)
     if builds and (finding := disk(context)):
         preflight.refuse([finding])
 

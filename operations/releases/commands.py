@@ -40,10 +40,13 @@ def rollback(
     context: typer.Context,
     location: Annotated[str, typer.Argument(help="A code location.")],
     to: Annotated[str | None, typer.Option("--to", help="A release of it; by default the one before.")] = None,
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Tables and columns may be dropped.")] = False,
 ) -> None:
     """Put a release that served before back in place. Nothing is built: it takes seconds."""
-    with locked(context, "rollback", f"{location} {to or ''}".strip()) as stack:
-        back.rollback(stack, location, to)
+    with locked(
+        context, "rollback", " ".join([location, *([to] if to else []), *(["--accept-loss"] if accept_loss else [])])
+    ) as stack:
+        back.rollback(stack, location, to, accept_loss=accept_loss)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,13 +53,13 @@ def deploy(
                 context.report.say(f"Nothing to deploy: what runs is what {sha[:12]} has.")
                 return
             try:
-                _put_in_place(context, _build_and_try(context, plan), plan)
+                put_all_in_place(context, build_and_try(context, plan), plan)
             finally:
                 building.remove(context, building.trial_images(context.deployment, plan.built))
         pruning.prune(context, plan.chosen)
 
 
-def _build_and_try(context: Context, plan: Plan) -> list[Release]:
+def build_and_try(context: Context, plan: Plan) -> list[Release]:
     """New images, tried. What runs has not been touched; what fails leaves no image behind."""
     releases = [_release(context, plan, name) for name in plan.chosen]
     under_way = releases
@@ -118,7 +118,8 @@ def _require_another_image(context: Context, name: str, reference: str) -> None:
         )
 
 
-def _put_in_place(context: Context, releases: Sequence[Release], plan: Plan) -> None:
+def put_all_in_place(context: Context, releases: Sequence[Release], plan: Plan) -> None:
+    """One after the other; where one fails, those before it serve, and those behind it are not touched."""
     done: list[str] = []
     for release in releases:
         try:
@@ -151,11 +152,20 @@ def _replace(context: Context, release: Release, image: str) -> None:
         put_in_place(context, change, image, former)
 
 
-def put_in_place(context: Context, change: Change, image: str, former: serving.Loaded) -> None:
-    """Swap the container, see both sides work with it, and make it the one in force."""
+def put_in_place(
+    context: Context,
+    change: Change,
+    image: str,
+    former: serving.Loaded,
+    before_smoke: Callable[[Change], Change] | None = None,
+) -> None:
+    """Swap the container, see both sides work with it, and make it the one in force. `before_smoke` is done when the
+    new server is loaded, and not before."""
     since = time.time()
     serving.swap(context, change.location, change.new_tag)
     loaded = serving.await_loaded(context, change.location, image, former.server, since)
+    if before_smoke is not None:
+        change = before_smoke(change)
     serving.smoke(context, change.location, loaded, former)
     journal.commit(context.deployment, change)
 

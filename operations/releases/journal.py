@@ -5,13 +5,12 @@ still the former one goes back to it, with its tables; one whose tag is the new 
 """
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from operations import environment_file, gateway
+from operations import environment_file, gateway, whole_file
 from operations.context import Context
 from operations.deployment import Deployment
 from operations.errors import StackError
@@ -25,13 +24,15 @@ LEAVE = ("down", "check", "location new", "location remove", "location image", "
 @dataclass(frozen=True)
 class Change:
     """One location on its way from an image to another. `migrating` is set before its tables may change; they were at
-    `revision`. `back` says that the way is backwards: its tables go down before the swap, and up again if it fails."""
+    `revision`. `back` says that the way is backwards: its tables go down after the swap, and up again if it fails, and
+    `takes` what that way takes with it."""
 
     release: Release
     former_image: str
     revision: str | None = None
     migrating: bool = False
     back: bool = False
+    takes: tuple[str, ...] = ()
 
     @property
     def location(self) -> str:
@@ -51,14 +52,7 @@ def path(deployment: Deployment) -> Path:
 
 def write(deployment: Deployment, change: Change) -> Change:
     """Note a change before it is made. It is on the disk when this returns."""
-    file = path(deployment)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".new")
-    with aside.open("w", encoding="utf-8") as handle:
-        json.dump(asdict(change), handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    aside.replace(file)
+    whole_file.replace(path(deployment), json.dumps(asdict(change)))
     return change
 
 
@@ -119,6 +113,7 @@ def settle(context: Context, change: Change, result: str) -> None:
             history.record(deployment, release)
         forget(deployment)
         return
+    migration.end(context, change.location)
     put_back(context, change)
     history.record(deployment, replace(release, result=result))
     forget(deployment)
@@ -130,9 +125,14 @@ def settle(context: Context, change: Change, result: str) -> None:
 def put_back(context: Context, change: Change) -> None:
     """The former image and the former tables, in reverse of how they were left."""
     name = change.location
-    if change.migrating and change.back:
+    if change.migrating and change.back and migration.current(context, name, {}) != change.revision:
         # By the image that is in force: it brought them, and does not start without them.
         migration.upgrade(context, name, {}, change.revision)
+        lost = "".join(f"\n    {each}" for each in change.takes) or " nothing that its revisions tell of"
+        context.report.warn(
+            f"the tables of {name} are those of before again, made anew on the way; what was in them is lost where that"
+            f" way had taken it, all else is as it was:{lost}"
+        )
     # What .env says is true, even where something else ran before.
     here = tags.is_release(change.release.tag)
     wanted = change.former_image

@@ -15,6 +15,8 @@ COMMAND = ("python", "-m", "platform_kit.migrations")
 # What Alembic calls the state before the first revision.
 BASE = "base"
 SECONDS = 1800
+# How an executor tells that a command was given up.
+OUT_OF_TIME = 124
 # Locations without the library, or with one of before it had migrations, or without Alembic, have none.
 _NONE = re.compile(r"No module named '?(platform_kit|alembic)")
 
@@ -59,9 +61,30 @@ def downgrade(context: Context, name: str, env: Mapping[str, str], revision: str
 
 
 def _inside(context: Context, name: str, env: Mapping[str, str], *arguments: str) -> Result:
-    """In a container of its own, on the location's network and with its secrets. `env` says which image."""
-    command = docker.one_off(context.deployment, name, *COMMAND, *arguments)
-    return context.executor.run(command, env=env, check=False, timeout=SECONDS)
+    """In a container of its own, on the location's network and with its secrets. `env` says which image.
+
+    The container goes with the call, however that ends: a migration that nobody waits for any more would change tables
+    under whatever is put back. One that a killed call left is removed by the next, before it looks at anything.
+    """
+    command = docker.one_off(context.deployment, name, *COMMAND, *arguments, name=_container(context, name))
+    end(context, name)
+    try:
+        result = context.executor.run(command, env=env, check=False, timeout=SECONDS)
+    except BaseException:
+        end(context, name)
+        raise
+    if result.code == OUT_OF_TIME:
+        end(context, name)
+    return result
+
+
+def end(context: Context, name: str) -> None:
+    """End what is at work on a location's tables: Postgres takes back what was not complete."""
+    context.executor.run(docker.remove(_container(context, name)), check=False, timeout=60)
+
+
+def _container(context: Context, name: str) -> str:
+    return f"{context.deployment.name}-{name}-migration"
 
 
 def _told(printed: str, key: str) -> str | None:

@@ -1,34 +1,61 @@
 """rollback: an image that served before, in place of the one in force. Nothing is built, so it takes seconds."""
 
 from dataclasses import replace
+from functools import partial
 
 from operations.context import Context
 from operations.errors import StackError
-from operations.releases import building, checks, history, journal, migration, planning, serving, tags
+from operations.releases import building, checks, history, journal, migration, planning, serving, tags, trials, way_back
 from operations.releases.deployment import as_interrupts, put_in_place, undone_on_failure
 from operations.releases.history import Release
 from operations.releases.journal import Change
+from operations.releases.way_back import Way
 
 
-def rollback(context: Context, location: str, tag: str | None = None) -> None:
-    """Put the release that served before in place, or the one that `tag` names."""
+def rollback(context: Context, location: str, tag: str | None = None, *, accept_loss: bool = False) -> None:
+    """Put the release that served before in place, or the one that `tag` names.
+
+    Its definitions are loaded before anything is touched, and its server is loaded by webserver and daemon before the
+    tables go back: it serves with newer tables as they are. What fails up to there has cost no row. With `accept_loss`
+    the way back may drop tables and columns.
+    """
     (name,) = planning.select(context, [location])
     checks.before(context, [name], builds=False)
     _require_built_here(context, name)
     target = choose(context, name, tag)
     image = tags.image(context.deployment, name, target.tag)
     with as_interrupts():
+        way = way_back.find(context, target)
+        if way is not None:
+            way_back.require_accepted(context, name, target.tag, way, accept_loss=accept_loss)
+        trials.validate(context, name, planning.with_tags(context, {name: target.tag})[name])
         former = serving.by_webserver_or_not(context, name)
         running = serving.container_of(context, name)
         release = replace(target, time=history.now(), who=history.who(), result=history.ROLLED_BACK)
         change = Change(release, former_image=running.image if running else image)
         with undone_on_failure(context):
-            change = _migrate(context, journal.write(context.deployment, change))
-            put_in_place(context, change, image, former)
+            change = journal.write(context.deployment, change)
+            if way is not None and way.forwards:
+                change = _migrate(context, change, way)
+            back = None if way is None or way.forwards else partial(_migrate, context, way=way)
+            put_in_place(context, change, image, former, before_smoke=back)
+    if way is not None and way.takes:
+        context.report.warn(f"gone with the tables of before:{way_back.listed(way.takes)}")
     context.report.say(f"{name} runs {target.tag}, of {target.time}, commit {target.commit[:12]}.")
     context.report.say(
         f"To come back: {context.deployment.stack} rollback {name} --to TAG (./stack releases lists them)."
     )
+
+
+def _migrate(context: Context, change: Change, way: Way) -> Change:
+    """The tables as the target needs them: back by the image in force, which knows the way; or on, by the target."""
+    about = replace(change, revision=way.current, migrating=True, back=not way.forwards, takes=way.takes)
+    change = journal.write(context.deployment, about)
+    if way.forwards:
+        migration.upgrade(context, change.location, change.new_tag)
+    else:
+        migration.downgrade(context, change.location, {}, way.target)
+    return change
 
 
 def choose(context: Context, name: str, tag: str | None) -> Release:
@@ -70,23 +97,3 @@ def _require_built_here(context: Context, name: str) -> None:
             "a location that is built here",
             f"./stack location image {name} --image THE-FORMER-ONE, then {context.deployment.stack} deploy {name}",
         )
-
-
-def _migrate(context: Context, change: Change) -> Change:
-    """The tables as the target needs them: back by the image in force, which knows the way; or on, by the target."""
-    name, deployment = change.location, context.deployment
-    target = migration.newest(context, name, planning.with_tags(context, {name: change.release.tag})[name])
-    now = tags.in_force(deployment, name)
-    forwards = tags.is_release(now) and change.release.tag > now
-    with_image = change.new_tag if forwards else {}
-    if migration.newest(context, name, context.config["services"][name]) is None and target is None:
-        return change
-    current = migration.current(context, name, with_image)
-    if current == target:
-        return change
-    change = journal.write(deployment, replace(change, revision=current, migrating=True, back=not forwards))
-    if forwards:
-        migration.upgrade(context, name, change.new_tag)
-    else:
-        migration.downgrade(context, name, {}, target)
-    return change

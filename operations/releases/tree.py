@@ -1,7 +1,7 @@
 """The files of a commit, apart from the checkout: what is built is what git has, whatever lies around it."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,9 @@ from pathlib import Path
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import Executor, Result
+
+# All that makes git write other bytes than it has, or none.
+NO_ATTRIBUTES = "-export-ignore -export-subst -text -eol -crlf -ident -filter -working-tree-encoding"
 
 
 @dataclass(frozen=True)
@@ -25,20 +28,49 @@ def exported(context: Context, repository: Path, commit: str) -> Iterator[Tree]:
     """The files of a commit for as long as they are needed. One that was killed left its own: they are replaced."""
     area = context.deployment.state / "releasing"
     remove(area)
-    root = area / "tree"
-    root.mkdir(parents=True)
     try:
-        archive = area / "tree.tar"
-        # Modes as a checkout has them: the builder compares them, and would find nothing it knows.
-        write = ["-c", "tar.umask=0022", "archive", "--format=tar", "--output", str(archive), commit]
-        git(context.executor, repository, *write)
-        context.executor.run(
-            ["tar", "--extract", "--preserve-permissions", "--file", str(archive), "--directory", str(root)]
-        )
-        archive.unlink(missing_ok=True)
-        yield Tree(root, repository, commit)
+        lay_out(context, repository, commit, area / "tree")
+        yield Tree(area / "tree", repository, commit)
     finally:
         remove(area)
+
+
+def lay_out(context: Context, repository: Path, commit: str, target: Path, paths: Sequence[str] = ()) -> None:
+    """Write files of a commit to a folder, all or those below some paths, each byte for byte as its hash is of it.
+
+    A commit's .gitattributes may leave files out of an archive, or write others than were hashed and tried: none
+    counts here. So a file in Git LFS is its pointer.
+    """
+    target.mkdir(parents=True)
+    if paths:
+        paths = [path for path in paths if blobs(context.executor, repository, commit, [path])]
+        if not paths:
+            return
+    aside = target.with_name(f"{target.name}.git")
+    archive = target.with_name(f"{target.name}.tar")
+    try:
+        _bare(context.executor, repository, aside)
+        # Modes as a checkout has them: the builder compares them, and would find nothing it knows.
+        write = ["-c", "tar.umask=0022", "archive", "--format=tar", "--output", str(archive), commit, "--", *paths]
+        git(context.executor, aside, *write)
+        context.executor.run(
+            ["tar", "--extract", "--preserve-permissions", "--file", str(archive), "--directory", str(target)]
+        )
+    finally:
+        remove(aside)
+        archive.unlink(missing_ok=True)
+
+
+def _bare(executor: Executor, repository: Path, aside: Path) -> None:
+    """A repository with the objects of another and with attributes of its own, which overrule those of commits."""
+    about = ["rev-parse", "--path-format=absolute", "--show-object-format", "--git-path", "objects"]
+    kind, _, objects = git(executor, repository, *about).stdout.strip().partition("\n")
+    init = ["git", "init", "--quiet", "--bare", "--template=", f"--object-format={kind}", str(aside)]
+    executor.run(init, timeout=60)
+    for name, text in (("attributes", f"* {NO_ATTRIBUTES}\n"), ("alternates", f"{objects}\n")):
+        folder = aside / ("info" if name == "attributes" else "objects/info")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def remove(area: Path) -> None:

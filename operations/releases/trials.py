@@ -14,7 +14,7 @@ from operations.errors import StackError
 from operations.execute import Result
 from operations.locations import image as image_contract
 from operations.locations import scaffold
-from operations.releases import building, content
+from operations.releases import building, content, migration
 
 # Where the files of the commit are for the tests, in the same places as in a checkout.
 CHECKOUT = "/checkout"
@@ -25,6 +25,8 @@ SANDBOX = (
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "512", "--memory", "2g"),
     *("--cpu-shares", "512"),
 )
+# The command of our images, which looks at a location's tables before it serves.
+CODE_SERVER = "code-server"
 TEST_SECONDS, LOAD_SECONDS = 1800, 300
 LINES = 30
 
@@ -112,6 +114,17 @@ def require_contract(context: Context, name: str, service: Mapping[str, Any]) ->
             "the contract of a location's image (docs/locations)",
             "have its repository build it so; what runs goes on",
         )
+    command = service.get("command") or _command_of(context, reference)
+    if CODE_SERVER not in str(command) and migration.newest(context, name, service) is not None:
+        context.report.warn(
+            f"{reference} has migrations and starts by {command}, not by {CODE_SERVER}: whether it checks its tables"
+            " before it serves is its own affair (docs/migrations.md)"
+        )
+
+
+def _command_of(context: Context, image: str) -> str:
+    asked = ["docker", "image", "inspect", "--format", "{{json .Config.Cmd}}", image]
+    return context.executor.run(asked, check=False, timeout=60).stdout.strip()
 
 
 def _in_sandbox(context: Context, container: str, command: list[str], seconds: float) -> Result:

@@ -10,6 +10,9 @@ TOOLS = "tests/tools.lock"
 # Units whose tests run in the shared environment; all others bring their own lock.
 OWN_LOCK = ("code_locations", "deploy")
 TYPED = ("operations", "run_broker/src", "libraries/*/src")
+# Tests of the running deployment, and those that make what they need themselves: they share nothing and run at once.
+# Somebody's own arguments for pytest may leave one of the two without a test, so then they are one suite.
+LANES = {"end-to-end": ("--lane=deployment",), "end-to-end apart": ("--lane=apart",)}
 PRUNED = {"node_modules", "dbt_packages", "target", "__pycache__"}
 
 
@@ -32,10 +35,15 @@ class Suite:
 
 def discover(root: Path, *, fast: bool, every: bool, only: list[str], extra: list[str]) -> list[Suite]:
     """All suites that are asked for, cheap ones first."""
-    found = [*linters(root), *unit_suites(root, extra)]
+    found = [*linters(root), *unit_suites(root, [*chosen(every), *extra])]
     if not fast:
         found += list(_end_to_end(root, extra, every=every))
     return [suite for suite in found if not only or any(pattern in suite.name for pattern in only)]
+
+
+def chosen(every: bool) -> tuple[str, ...]:
+    """Without what takes long and has a faster sample beside it."""
+    return () if every else ("-m", "not long")
 
 
 def linters(root: Path) -> list[Suite]:
@@ -80,10 +88,9 @@ def _end_to_end(root: Path, extra: list[str], *, every: bool) -> Iterator[Suite]
     libraries = [str(path.relative_to(root)) for path in sorted(root.glob("libraries/*/src"))]
     performance = "tests/performance"
     if any((root / "tests").glob("test_*.py")) or any((root / "tests").glob("*/test_*.py")):
-        # What takes minutes and has a faster sample beside it.
-        chosen = () if every else ("-m", "not long")
-        ignored = (f"--ignore={performance}", *chosen)
-        yield Suite("end-to-end", "end-to-end", ("pytest", "tests", *ignored, *extra), SHARED, (".", *libraries))
+        ignored = (f"--ignore={performance}", *chosen(every))
+        for name, lane in LANES.items() if not extra else [("end-to-end", ())]:
+            yield Suite(name, "end-to-end", ("pytest", "tests", *ignored, *lane, *extra), SHARED, (".", *libraries))
     if every and (root / performance).is_dir():
         yield Suite("performance", "performance", ("pytest", performance, *extra), SHARED, (".", *libraries))
 

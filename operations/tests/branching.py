@@ -1,6 +1,7 @@
 """Production as branches find it: a checkout, what Compose resolves of it, and containers that run."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from operations import gateway
 from operations.branches import commands, create
 from operations.branches.create import Wish
 from operations.execute import Result
-from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine, container
+from operations.tests.fakes import EXAMPLE, KILLED, FakeExecutor, Machine, container
 from operations.tests.valid_deployment import service, volume
 
 SETTINGS = """
@@ -27,6 +28,7 @@ BRANCH_MEMORY_MB=6144
 BRANCH_DAYS=7
 BRANCH_SECRETS=
 BRANCH_BIND=127.0.0.1
+BRANCH_NETWORKS=198.18.0.0/16
 """
 DAGSTER_YAML = """
 run_coordinator:
@@ -43,15 +45,17 @@ SHARED_IMAGES = {"migrate": "daemon"}
 
 
 class Interrupted(FakeExecutor):
-    """The person presses Ctrl-C at one call."""
+    """The person presses Ctrl-C at one call, or the machine loses its power."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, *, kill: bool = False) -> None:
         super().__init__()
-        self._at = at
+        self._at, self._kill = at, kill
 
     def run(self, args: Sequence[str], **options: Any) -> Result:
         if len(self.calls) == self._at:
             self._at = -1
+            if self._kill:
+                os._exit(KILLED)
             raise KeyboardInterrupt
         return super().run(args, **options)
 

@@ -1,7 +1,8 @@
 """What tests give verbs instead of Docker, a machine and a terminal."""
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,21 @@ class FakeExecutor:
         return Result(tuple(args), 0)
 
 
+KILLED = 137
+
+
+def killed(work: Callable[[], object]) -> bool:
+    """Do this in a process of its own that ends as by kill -9: what it leaves is on the disk, and nothing tidies up.
+    False when it came to its end before."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+
+
 def _contains(args: Sequence[str], words: Sequence[str]) -> bool:
     return any(list(args[i : i + len(words)]) == list(words) for i in range(len(args) - len(words) + 1))
 
@@ -157,6 +173,7 @@ class Machine:
         (root / "workspace.yaml").write_text(WORKSPACE)
         (root / "access.yaml").write_text(ACCESS)
         (root / "docker-compose.yml").write_text("services: {}\n")
+        make_release(root)
         self.executor = FakeExecutor()
         self.host = FakeHost(slash=root / "slash")
         self.out, self.err = io.StringIO(), io.StringIO()
@@ -187,9 +204,21 @@ class Machine:
         return path
 
 
+def make_release(root: Path, version: str = "0.2.0", dagster: str = "1.13.27", postgres: int = 17) -> None:
+    """The files that say which release a checkout is."""
+    for path, text in {
+        "pyproject.toml": f'[project]\nversion = "{version}"\n',
+        "daemon/requirements.lock": f"dagster=={dagster} \\\n",
+        "postgres/Dockerfile": f"ARG POSTGRES_MAJOR={postgres}\n",
+    }.items():
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(text)
+
+
 def container(service: str, **changes: Any) -> dict[str, Any]:
     """One container as `docker inspect` tells it."""
     state = {"Status": changes.get("state", "running"), "ExitCode": changes.get("exit_code", 0)}
+    state["StartedAt"] = changes.get("started", "2026-01-01T00:00:00.123456789Z")
     if changes.get("health", "healthy"):
         state["Health"] = {"Status": changes.get("health", "healthy"), "Log": [{"Output": changes.get("probe", "")}]}
     labels = {
@@ -202,6 +231,7 @@ def container(service: str, **changes: Any) -> dict[str, Any]:
         "Id": changes.get("id", f"{service}-id-0123456789"),
         "Name": f"/{changes.get('name', f'prod-{service}-1')}",
         "State": state,
+        "RestartCount": changes.get("restarts", 0),
         "Config": {"Image": f"prod/{service}:local", "Labels": {**labels, **changes.get("labels", {})}},
         "NetworkSettings": {"Ports": ports, "Networks": dict.fromkeys(changes.get("networks", ()))},
     }

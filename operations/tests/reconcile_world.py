@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import pickle
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,7 @@ from operations.reconcile.memory import Records
 from operations.releases import content, history, tags
 from operations.releases.planning import Plan
 from operations.releases.tree import Tree
-from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine, container
+from operations.tests.fakes import EXAMPLE, KILLED, FakeExecutor, Machine, container
 
 COMPOSE = """\
 services:
@@ -82,6 +84,8 @@ class Engine(FakeExecutor):
         self.made = 0
         # The number of the effect to be interrupted at, and whether before or after it.
         self.interrupt: tuple[int, str] | None = None
+        # Where the engine's state is kept when the interrupt is a kill -9: it outlives who asked.
+        self.kept: Path | None = None
         self.effects: list[list[str]] = []
         self._shell = Shell(root)
 
@@ -100,13 +104,25 @@ class Engine(FakeExecutor):
             self.effects.append(list(args))
         now = is_effect and self.interrupt is not None and len(self.effects) == self.interrupt[0]
         if now and self.interrupt and self.interrupt[1] == "before":
-            raise KeyboardInterrupt
+            self._stop()
         result = self._shell.run(args, env=env, check=False) if args[0] == "git" else self._answer(args)
         if now:
-            raise KeyboardInterrupt
+            self._stop()
         if check and not result.ok:
             raise CommandError(result)
         return result
+
+    def _stop(self) -> None:
+        if self.kept is None:
+            raise KeyboardInterrupt
+        self.kept.write_bytes(pickle.dumps((self.images, self.sources, self.containers, self.made)))
+        os._exit(KILLED)
+
+    def outlive(self) -> None:
+        """Be as whoever was killed left it."""
+        assert self.kept is not None
+        self.images, self.sources, self.containers, self.made = pickle.loads(self.kept.read_bytes())
+        self.kept = None
 
     def stream(
         self, args: Sequence[str], on_line: Line, *, env: Mapping[str, str] | None = None, check: bool = True

@@ -27,15 +27,57 @@ class KilledError(BaseException):
     """What kill -9 is to a process: nothing it does from here on has an effect."""
 
 
-class World:
-    """Answers every command that a release runs."""
+class Stepped:
+    """An executor that can be interrupted, or killed, at any step; what a step does is its subclass' `run`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self) -> None:
         self.steps = 0
         self.stop_at: int | None = None
         self.kill = False
         self.trace: list[str] = []
+
+    def run(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> Result:
+        raise NotImplementedError
+
+    def stream(
+        self, args: Sequence[str], on_line: Line, *, env: Mapping[str, str] | None = None, check: bool = True
+    ) -> Result:
+        result = self.run(args, env=env, check=False)
+        for line in (result.stdout + result.stderr).splitlines():
+            on_line(line)
+        if check and not result.ok:
+            raise CommandError(result)
+        return result
+
+    def tick(self, what: str) -> None:
+        """One step; the one to stop at does not happen."""
+        self.steps += 1
+        self.trace.append(what)
+        if self.stop_at is not None and self.steps >= self.stop_at:
+            if self.kill:
+                raise KilledError(what)
+            if self.steps == self.stop_at:
+                raise KeyboardInterrupt
+
+    def interrupt_at(self, step: int | None, *, kill: bool = False) -> None:
+        """From the start of the next call."""
+        self.steps, self.stop_at, self.kill, self.trace = 0, step, kill, []
+
+
+class World(Stepped):
+    """Answers every command that a release runs."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
         self.commit, self.dirty, self.content = COMMIT, "", dict.fromkeys(LOCATIONS, "blob-1")
         self.builds_fail = self.tests_fail = self.validation_fails = ""
         self.load_error: dict[str, str] = {}
@@ -47,7 +89,10 @@ class World:
         # The newest revision that a commit's images bring; where none is named, locations have no migrations.
         self.heads: dict[str, str] = {}
         self.tables: dict[str, str | None] = {}
-        self.irreversible = False
+        self.irreversible = self.no_way = False
+        self.takes: list[str] = []
+        # Containers of commands that nobody waits for any more.
+        self.orphans: set[str] = set()
         self.images: dict[str, str] = {}
         self.containers: dict[str, dict[str, Any]] = {}
         self.servers = 0
@@ -83,36 +128,18 @@ class World:
         check: bool = True,
     ) -> Result:
         args = list(args)
-        self.tick(" ".join(args))
+        try:
+            self.tick(" ".join(args))
+        except BaseException:
+            # What was asked of the engine goes on without who asked.
+            if {"upgrade", "downgrade"} & set(args):
+                self.orphans.add(args[args.index("--name") + 1])
+            raise
         code, out = self._do(args, dict(env or {}))
         result = Result(tuple(args), code, out if code == 0 else "", "" if code == 0 else out)
         if check and not result.ok:
             raise CommandError(result)
         return result
-
-    def stream(
-        self, args: Sequence[str], on_line: Line, *, env: Mapping[str, str] | None = None, check: bool = True
-    ) -> Result:
-        result = self.run(args, env=env, check=False)
-        for line in (result.stdout + result.stderr).splitlines():
-            on_line(line)
-        if check and not result.ok:
-            raise CommandError(result)
-        return result
-
-    def tick(self, what: str) -> None:
-        """One step; the one to stop at does not happen."""
-        self.steps += 1
-        self.trace.append(what)
-        if self.stop_at is not None and self.steps >= self.stop_at:
-            if self.kill:
-                raise KilledError(what)
-            if self.steps == self.stop_at:
-                raise KeyboardInterrupt
-
-    def interrupt_at(self, step: int | None, *, kill: bool = False) -> None:
-        """From the start of the next call."""
-        self.steps, self.stop_at, self.kill, self.trace = 0, step, kill, []
 
     def _do(self, args: list[str], env: dict[str, str]) -> tuple[int, str]:
         if args[0] == "git":
@@ -190,6 +217,8 @@ class World:
             self._start(name, image)
             return 0, ""
         if "run" in args:
+            container = args[args.index("--name") + 1]
+            assert container not in self.orphans, "two migrations at once"
             image = self.config(env, "")["services"][args[args.index("--quiet-pull") + 1]]["image"]
             return self._migrate(args, image)
         return self._inside(args)
@@ -227,6 +256,8 @@ class World:
         return 0, f"migrations: {name}: at {to}\n"
 
     def _trial(self, args: list[str]) -> tuple[int, str]:
+        if "--interactive" in args:
+            return 0, json.dumps({"takes": self.takes, "no_way": ["r2 (names): it drops"] if self.no_way else []})
         if "pytest" in args:
             return (1, self.tests_fail) if self.tests_fail else (0, "57 passed in 1.00s\n")
         if "validate" in args:
@@ -239,6 +270,8 @@ class World:
 
     def _docker(self, args: list[str]) -> tuple[int, str]:
         text = " ".join(args[1:])
+        if text.startswith("rm "):
+            self.orphans.discard(args[-1])
         if text.startswith("version"):
             return 0, "20.10.24"
         if text.startswith("info"):
@@ -338,6 +371,7 @@ def consistent(world: World, context: Context) -> None:
     """Containers, tables and images are those that .env names, and nothing is left to be done."""
     deployment = context.deployment
     assert journal.read(deployment) is None
+    assert not [name for name in world.orphans if name.endswith("-migration")]
     for name in LOCATIONS:
         image = tags.image(deployment, name, tags.in_force(deployment, name))
         assert world.image(name) == image

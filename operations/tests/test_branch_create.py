@@ -1,6 +1,6 @@
 """A branch: what is checked before anything is made, what is made in which order, and what it never gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +9,12 @@ import pytest
 from operations import environment_file, gateway
 from operations.branches import delete, images, record
 from operations.branches.commands import held
+from operations.context import Context
 from operations.errors import StackError
-from operations.releases import content
+from operations.releases import content, tree
 from operations.tests import branching
 from operations.tests.branching import Interrupted, make, overlay, position, sql
-from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine
+from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine, killed
 
 HOME = ".deployments/branch-7"
 
@@ -23,9 +24,19 @@ class FakeGateway:
         return branching.LOADED
 
 
+def lay_out(_context: Context, _repository: Path, _commit: str, target: Path, _paths: Sequence[str] = ()) -> None:
+    """The files of any commit."""
+    for name, text in (("deploy/images/python-service.Dockerfile", "FROM x AS location\n"), ("code_locations/x", "")):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(text)
+    for name in ("ingestion", "analytics"):
+        (target / "code_locations" / name).mkdir()
+
+
 @pytest.fixture
 def prod(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(gateway, "as_admin", lambda _: FakeGateway())
+    monkeypatch.setattr(tree, "lay_out", lay_out)
     return branching.prepared(machine)
 
 
@@ -44,7 +55,7 @@ def test_a_branch_has_settings_secrets_and_a_port_of_its_own(prod: Machine) -> N
     assert values["DEPLOYMENT"] == "branch-7"
     assert values["COMPOSE_FILE"] == "docker-compose.yml:.deployments/branch-7/branch.yml"
     assert values["SECRETS_DIR"] == "./.deployments/branch-7/secrets"
-    assert values["GATEWAY_PORT"] == "3001"
+    assert values["GATEWAY_PORT"] == "3955"
     assert values["SMTP_HOST"] == ""
     assert values["INGESTION_TAG"] == "20261101T120000Z-0a1b2c3d4e5f"
     assert (prod.root / ".env").read_text() == EXAMPLE + branching.SETTINGS
@@ -157,13 +168,13 @@ def test_unchanged_images_are_productions_by_what_it_runs(prod: Machine) -> None
 
 def test_a_named_location_is_built_with_this_checkouts_dockerfile(prod: Machine, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    (other / "code_locations").mkdir(parents=True)
+    (other / "code_locations/analytics").mkdir(parents=True)
     make(prod, "analytics", source=str(other))
     (built,) = prod.executor.ran("--file", str(prod.root / HOME / "build.json"))
     assert built[-3:] == ["--progress", "plain", "build"]
     described = (prod.root / HOME / "build.json").read_text()
-    assert f'"context": "{other}"' in described
-    assert f'"dockerfile": "{prod.root}/deploy/images/python-service.Dockerfile"' in described
+    assert f'"context": "{prod.root}/.stack/branch-7/recipes/analytics"' in described
+    assert '"dockerfile": "deploy/images/python-service.Dockerfile"' in described
     assert '"ingestion"' not in described.partition('"services"')[2].partition("args")[0]
     assert "branch-7/analytics:local" not in {call[3] for call in prod.executor.ran("docker", "tag")}
     about = record.read(prod.context("branch-7").deployment)
@@ -188,7 +199,7 @@ def test_runs_share_the_memory_that_the_services_leave(prod: Machine) -> None:
     assert "limit: 3" in text
     services = overlay(prod)["services"]
     assert services["ingestion"]["mem_limit"] == "512m"
-    assert services["ingestion"]["labels"] == {"run.memory": "1024m", "run.memory.max": "1024m"}
+    assert services["ingestion"]["labels"] == {"run.memory": "1024m", "run.memory.max": "1024m", "run.warm": "0"}
     assert services["gateway"]["mem_limit"] == "128m"
 
 
@@ -290,7 +301,7 @@ def test_a_branch_is_replaced_when_that_is_asked_for_and_keeps_its_address(prod:
     about = record.read(prod.context("branch-7").deployment)
     assert about is not None
     assert about.commit == "f" * 12
-    assert "GATEWAY_PORT=3001\n" in (prod.root / HOME / ".env").read_text()
+    assert "GATEWAY_PORT=3955\n" in (prod.root / HOME / ".env").read_text()
     assert (prod.root / HOME / "secrets/postgres_password").read_text() != password
     assert sql(prod, "DELETE FROM provisioning.lake_clones")[0] < sql(prod, "INSERT INTO provisioning.lake_clones")[1]
 
@@ -321,26 +332,32 @@ def test_a_branch_of_a_branch_is_refused(prod: Machine) -> None:
         make(prod, identifier="8", origin="branch-7")
 
 
+@pytest.mark.parametrize("kill", [False, True], ids=["interrupt", "kill"])
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
 def test_an_interrupt_at_each_call_is_mended_by_repeating_and_by_deleting(
-    prod: Machine, tmp_path_factory: pytest.TempPathFactory
+    prod: Machine, tmp_path_factory: pytest.TempPathFactory, kill: bool, every: int
 ) -> None:
-    make(prod, "analytics")
+    change = tmp_path_factory.mktemp("change")
+    (change / "code_locations/analytics").mkdir(parents=True)
+    make(prod, "analytics", source=str(change))
     whole, calls = made(prod), len(prod.executor.calls)
     assert calls > 40
-    for at in range(calls):
+    for at in range(0, calls, every):
         root = tmp_path_factory.mktemp("checkout")
         machine = Machine(root)
         branching.prepared(machine)
-        branching.answers(machine, Interrupted(at))
-        with pytest.raises(KeyboardInterrupt):
-            make(machine, "analytics")
+        branching.answers(machine, Interrupted(at, kill=kill))
+        if kill:
+            assert killed(lambda machine=machine: make(machine, "analytics", source=str(change)))  # type: ignore[misc]
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                make(machine, "analytics", source=str(change))
         registered = sql(machine, "INSERT INTO provisioning.lake_clones")
         copied = [number for number, call in enumerate(machine.executor.calls) if "pg_dump" in call[-1]]
         assert not copied or registered[0] < copied[0]
-        again = root if at % 2 else None
         branching.answers(machine, FakeExecutor())
-        if again:
-            assert make(machine, "analytics") == 0
+        if at % 2:
+            assert make(machine, "analytics", source=str(change)) == 0
             rebuilt = {name: text.replace(str(root), str(prod.root)) for name, text in made(machine).items()}
             dated = ("build.json", ".env")
             assert {k: v for k, v in rebuilt.items() if k not in dated} == {

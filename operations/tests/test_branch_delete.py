@@ -1,5 +1,6 @@
 """A branch goes with all that is its own, however much there is, and with nothing of anybody else's."""
 
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from operations.branches.commands import held
 from operations.errors import StackError
 from operations.tests import branching
 from operations.tests.branching import Interrupted, make, position, sql
-from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine
+from operations.tests.fakes import EXAMPLE, FakeExecutor, Machine, killed
 from operations.verbs import down
 
 HOME = ".deployments/branch-7"
@@ -142,8 +143,9 @@ def test_a_deployment_that_is_no_branch_is_left_alone(prod: Machine) -> None:
     assert prod.executor.ran("rm") == []
 
 
+@pytest.mark.parametrize("kill", [False, True], ids=["interrupt", "kill"])
 def test_an_interrupt_at_each_call_is_mended_by_repeating(
-    branch: Machine, tmp_path_factory: pytest.TempPathFactory
+    branch: Machine, tmp_path_factory: pytest.TempPathFactory, kill: bool
 ) -> None:
     remove(branch)
     calls = len(branch.executor.calls)
@@ -151,9 +153,12 @@ def test_an_interrupt_at_each_call_is_mended_by_repeating(
     for at in range(calls):
         machine = branching.prepared(Machine(tmp_path_factory.mktemp("checkout")))
         make(machine)
-        there(machine, Interrupted(at))
-        with pytest.raises(KeyboardInterrupt):
-            remove(machine)
+        there(machine, Interrupted(at, kill=kill))
+        if kill:
+            assert killed(lambda machine=machine: remove(machine))  # type: ignore[misc]
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                remove(machine)
         assert (machine.root / HOME / "branch.json").exists()
         there(machine, FakeExecutor())
         remove(machine)
@@ -161,13 +166,22 @@ def test_an_interrupt_at_each_call_is_mended_by_repeating(
         assert sql(machine, "DELETE FROM provisioning.lake_clones")
 
 
+def gatekeeper_waits_for() -> int:
+    """The exit code on which a forge asks again."""
+    text = (Path(__file__).resolve().parents[2] / "deploy/forge/gatekeeper").read_text()
+    found = re.search(r"^BUSY, PATIENCE, PAUSE = (\d+),", text, re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
 def test_two_operators_at_one_branch_are_told_of_each_other_and_production_is_free(prod: Machine) -> None:
     with (
         held(prod.context(), "7", "branch create"),
-        pytest.raises(StackError, match=r"`./stack branch create` \(7\) by .* is at work"),
+        pytest.raises(StackError, match=r"`./stack branch create` \(7\) by .* is at work") as error,
         held(prod.context(), "7", "branch delete"),
     ):
         pass
+    assert error.value.code == gatekeeper_waits_for()
     with (
         held(prod.context(), "7", "branch create"),
         held(prod.context(), "8", "branch create"),

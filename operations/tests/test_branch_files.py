@@ -25,7 +25,7 @@ def location(limit: str = "1073741824", run: str = "1g", *mounts: dict[str, Any]
 
 def test_settings_are_productions_less_what_leaves_the_machine() -> None:
     origin = {
-        "COMPOSE_FILE": f"docker-compose.yml:{overlay.EXTERNAL_POSTGRES}:mine.yml",
+        "COMPOSE_FILE": ":".join(["docker-compose.yml", *overlay.PRODUCTIONS, "mine.yml"]),
         "DEPLOYMENT": "prod",
         "SITE_ADDRESS": "dagster.example.com",
         "GATEWAY_BIND": "0.0.0.0",
@@ -52,12 +52,12 @@ def test_settings_are_productions_less_what_leaves_the_machine() -> None:
 
 def test_the_overlay_is_what_compose_reads() -> None:
     config = described(sales=location("1073741824", "1g", volume("lake-sales", "/var/lib/lake/sales")))
-    text = overlay.render(config, "branch-7", Shares({"sales": 384}, {"sales": 512}), "x")
+    text = overlay.render(config, "branch-7", Shares({"sales": 384}, {"sales": 512}), "x", {"sales": "198.18.0.0/27"})
     assert yaml.safe_load(text) == {
         "services": {
             "sales": {
                 "mem_limit": "384m",
-                "labels": {"run.memory": "512m", "run.memory.max": "512m"},
+                "labels": {"run.memory": "512m", "run.memory.max": "512m", "run.warm": "0"},
                 "volumes": [
                     {
                         "type": "volume",
@@ -70,6 +70,7 @@ def test_the_overlay_is_what_compose_reads() -> None:
             }
         },
         "volumes": {"production_lake-sales": {"external": True, "name": "prod_lake-sales"}},
+        "networks": {"sales": {"ipam": {"config": [{"subnet": "198.18.0.0/27"}]}}},
     }
 
 

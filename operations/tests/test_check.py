@@ -86,7 +86,7 @@ def test_an_image_from_elsewhere_is_held_to_the_contract(checkout: Machine) -> N
         "ExposedPorts": {"4000/tcp": {}},
     }
     checkout.executor.answer("image", "inspect", "prod/analytics:local", stdout=json.dumps([{"Config": image}]))
-    (checkout.root / "daemon").mkdir()
+    (checkout.root / "daemon").mkdir(exist_ok=True)
     (checkout.root / "daemon/pyproject.toml").write_text((ROOT / "daemon/pyproject.toml").read_text())
     assert verb.check(checkout.context(), fast=False) == 1
     told = checkout.out.getvalue()

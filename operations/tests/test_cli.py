@@ -54,8 +54,6 @@ def test_every_verb_has_a_page_in_the_docs(verb: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("no-such-verb",),
-        ("up", "--no-such-option"),
         ("user", "remove"),
         ("--deployment",),
         ("--deployment", "Bad Name", "up"),
@@ -69,12 +67,25 @@ def test_every_verb_has_a_page_in_the_docs(verb: str) -> None:
         ("test", "--only", "no-such-suite"),
     ],
 )
-def test_bad_input_ends_with_a_message_and_without_a_traceback(arguments: tuple[str, ...]) -> None:
+def test_bad_input_ends_with_a_message_and_without_a_traceback(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("COLUMNS", "300")
+    assert cli.main(list(arguments)) != 0
+    told = capfd.readouterr()
+    assert told.err.strip() or told.out.strip()
+    assert "Traceback" not in told.err + told.out
+    assert "unexpected:" not in told.err
+    assert not (calls.ROOT / ".deployments" / "never-started").exists()
+
+
+@pytest.mark.parametrize("arguments", [("no-such-verb",), ("up", "--no-such-option")])
+def test_bad_input_of_a_process_of_its_own_as_well(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.returncode not in (0, -9)
     assert result.stderr.strip() or result.stdout.strip()
     assert "Traceback" not in result.stderr + result.stdout
-    assert not (calls.ROOT / ".deployments" / "never-started").exists()
 
 
 def test_a_machine_without_docker_is_told_what_to_install(
@@ -102,7 +113,7 @@ def test_a_lock_that_is_held_stops_a_changing_verb_and_not_a_looking_one(
     checkout.made_env()
     (checkout.root / "secrets").mkdir()
     with locks.hold(checkout.root / ".stack/prod/lock", "./stack up"):
-        assert cli.main(["user", "remove", "ana"]) == 1
+        assert cli.main(["user", "remove", "ana"]) == locks.BUSY
         assert "`./stack up` by" in capsys.readouterr().err
         assert cli.main(["user", "list"]) == 0
 

@@ -14,7 +14,10 @@ from operations.development import places, processes
 from operations.development.locations import Location, discover
 from operations.development.places import Places
 from operations.development.processes import Program
+from operations.development.world import World
 from operations.errors import StackError
+from operations.gateway import Location as Loaded
+from operations.gateway import UnreachableError
 from operations.tests.fakes import FakeHost, Machine
 from operations.verbs import dev as verb
 
@@ -216,3 +219,48 @@ def test_a_socket_in_use_is_told_from_a_file_that_nobody_serves(tmp_path: Path) 
         (tmp_path / "link").symlink_to("server")
         assert _accepts(tmp_path / "link")
     assert not _accepts(tmp_path / "link")
+
+
+class SlowWebserver:
+    """Says what it saw before a code server was there, until a reload has come to its end."""
+
+    def __init__(self, *answers: str) -> None:
+        # What a reload leads to: "" is loaded; "late" that nobody waited for its answer; else an error.
+        self.answers, self.error, self.reloads = list(answers), "Could not reach user code server", 0
+
+    def locations(self) -> list[Loaded]:
+        return [Loaded("analytics", loading=False, error=self.error)]
+
+    def reload(self, _: str) -> None:
+        self.reloads += 1
+        answer = self.answers.pop(0)
+        if answer == "late":
+            raise UnreachableError("timed out")
+        self.error = answer
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ([""], ""),
+        # dbt parses: the webserver is asked again, and nothing is said of it before.
+        (["late", "late", ""], ""),
+        (["Could not reach user code server. gRPC Error code: DEADLINE_EXCEEDED", ""], ""),
+        (["late", "ImportError: no such thing"], "ImportError: no such thing"),
+    ],
+)
+def test_a_location_that_loads_slowly_is_waited_for(
+    machine: Machine, tmp_path: Path, answers: list[str], error: str
+) -> None:
+    client = SlowWebserver(*answers)
+    world = World(machine.context(), Places(machine.root, "ada"), [], 0, tmp_path)
+    world._client = client  # type: ignore[assignment]
+    world._servers = {"analytics": program(tmp_path, "")}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "analytics"))
+        server.listen(100)
+        world._servers["analytics"].start()
+        (loaded,) = world._wait_for_locations()
+    processes.end([*world._servers.values()])
+    assert loaded.error == error
+    assert client.reloads == len(answers)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,25 @@ def test_a_run_is_not_mistaken_for_the_code_server_it_copies() -> None:
     assert not inspected(labels={"com.docker.compose.oneoff": "True"}).is_service
 
 
+def test_a_container_that_waits_is_a_run_when_it_has_one() -> None:
+    labels = {"run-broker.role": "warm", "com.docker.compose.oneoff": "True"}
+    run_id = "0b4f5c8e-6f3f-4a39-9c1f-2f7d8b1a9e10"
+    service = inspected().service
+    waiting = replace(inspected(labels=labels), name=f"prod-{service}-warm-{run_id}")
+    assert (waiting.waits, waiting.is_run, waiting.is_service) == (True, False, False)
+    for word in ("claimed", "run"):
+        run = replace(waiting, name=f"prod-{service}-{word}-{run_id}")
+        assert (run.waits, run.is_run, run.is_service, run.run_id) == (False, True, False, run_id)
+
+
 def test_what_is_started_by_hand_from_an_image_of_ours_is_no_service() -> None:
     # Compose writes project and service on the images it builds, and `check` loads definitions in such containers.
     assert not inspected(labels={"com.docker.compose.oneoff": None}).is_service
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("", None), ("0001-01-01T00:00:00Z", None), ("1970-01-01T00:01:00.123456789Z", 60), ("1970-01-01T00:00:07Z", 7)],
+)
+def test_the_engines_moments_are_read(text: str, seconds: float | None) -> None:
+    assert docker.moment(text) == seconds

@@ -11,6 +11,7 @@ def running(machine: Machine) -> Machine:
     machine.made_env()
     (machine.root / "secrets").mkdir()
     (machine.root / "secrets/postgres_password").write_text("x")
+    machine.executor.answer("config", "--format", "json", stdout='{"services": {}}')
     return machine
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from operations import execute, waiting
 from operations.execute import CommandError, Shell
 
 PYTHON = sys.executable
@@ -37,6 +38,24 @@ def test_a_program_that_asks_a_question_gets_no_answer_instead_of_waiting(shell:
 def test_a_program_that_hangs_is_ended(shell: Shell) -> None:
     result = shell.run([PYTHON, "-c", "import threading; threading.Event().wait()"], timeout=0.3, check=False)
     assert (result.code, result.stderr) == (124, "no answer within 0.3 s")
+
+
+@pytest.mark.parametrize("limit", [["timeout", "--foreground", "600"], []], ids=["below a time limit", "by itself"])
+def test_a_program_whose_reader_alone_was_interrupted_ends_with_what_it_started(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str]
+) -> None:
+    monkeypatch.setattr(execute, "OWN_SECONDS", 0.1)
+    code = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait()"
+    started: list[int] = []
+
+    def interrupted(line: str) -> None:
+        started.append(int(line))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shell.stream([*limit, PYTHON, "-c", code], interrupted)
+    gone = waiting.until(lambda: (not Path(f"/proc/{started[0]}").exists()) or None, 20, pause=0.05)
+    assert gone
 
 
 def test_lines_are_handed_over_as_they_come_and_the_last_are_kept(shell: Shell) -> None:

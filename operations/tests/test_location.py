@@ -53,7 +53,7 @@ services:
     secrets: [{source: sales_database_password, target: database_password}]
     volumes: ["lake-sales:/var/lib/lake/sales", "logs-sales:/var/lib/dagster/logs"]
     networks: [sales]
-    labels: {code-location: sales, run.memory: 1g, run.memory.max: 2g, run.cpus: "1", run.cpus.max: "2"}
+    labels: {code-location: sales, run.memory: 1g, run.memory.max: 2g, run.cpus: "1", run.cpus.max: "2", run.warm: "1"}
 
   webserver:
     <<: *code-location
@@ -99,9 +99,24 @@ services:
   sales: {build: *private-index}
 """
 EXTERNAL_POSTGRES = """\
-services: {postgres: !reset null}
+x-authority: &authority {secrets: [postgres_authority]}
+services:
+  postgres: !reset null
+  sales: {<<: *authority}
+  daemon: {<<: *authority}
 networks:
   sales: !override {internal: false}
+"""
+S3_LAKE = """\
+x-s3-lake: &s3-lake {LAKE_S3_BUCKET: lakes}
+services:
+  sales:
+    environment: *s3-lake
+    secrets: [lake_s3_authority, {source: sales_s3_key, target: lake_s3_key}]
+networks:
+  sales: !override {internal: false}
+secrets:
+  sales_s3_key: {file: "${SECRETS_DIR:-./secrets}/sales_s3_key"}
 """
 ACCESS = """\
 people:
@@ -148,6 +163,7 @@ def root(machine: Machine) -> Path:
         "deploy/overlays/source.yml": OVERLAY,
         "deploy/overlays/private-index.yml": PRIVATE_INDEX,
         "deploy/overlays/external-postgres.yml": EXTERNAL_POSTGRES,
+        "deploy/overlays/s3-lake.yml": S3_LAKE,
         "access.yaml": ACCESS,
         "workspace.yaml": "load_from:\n  - grpc_server: {host: sales, port: 4000, location_name: sales}\n",
         "code_locations/sales/pyproject.toml": "",
@@ -192,7 +208,13 @@ def test_a_new_location_passes_the_checks_and_its_removal_leaves_the_files_as_th
     assert "DEMO_TAG=local\n" in after[".deployments/beside/.env"]
     assert "machines: {demo: {reads: [sales]}}" in after["access.yaml"]
     assert "  demo: {build: *private-index}\n" in after["deploy/overlays/private-index.yml"]
-    assert "  demo: !override {internal: false}\n" in after["deploy/overlays/external-postgres.yml"]
+    assert "  demo: {<<: *authority}\n" in after["deploy/overlays/external-postgres.yml"]
+    for overlay in ("external-postgres", "s3-lake"):
+        assert "  demo: !override {internal: false}\n" in after[f"deploy/overlays/{overlay}.yml"]
+    bucket = after["deploy/overlays/s3-lake.yml"]
+    own = ("{source: demo_s3_key, target: lake_s3_key}", "{source: demo_s3_key_secret, target: lake_s3_key_secret}")
+    assert f"  demo:\n    environment: *s3-lake\n    secrets: [lake_s3_authority, {', '.join(own)}]\n" in bucket
+    assert '  demo_s3_key_secret: {file: "${SECRETS_DIR:-./secrets}/demo_s3_key_secret"}\n' in bucket
     location.remove(machine.context(), "demo", yes=True)
     left = everything(root)
     # The key that access.yaml had not is the one thing that stays.
@@ -405,6 +427,19 @@ def test_an_overlay_that_stands_on_the_locations_network_goes_with_it(machine: M
     assert "COMPOSE_FILE=docker-compose.yml\n" in left[".env.example"]
     assert "COMPOSE_FILE=docker-compose.yml\n" in left[".deployments/beside/.env"]
     assert not [file for file, text in left.items() if "sales" in text.lower()]
+
+
+def test_a_folder_that_is_a_link_goes_and_what_it_leads_to_stays(machine: Machine, root: Path, tmp_path: Path) -> None:
+    added(machine, "demo")
+    elsewhere = tmp_path / "work"
+    (root / "code_locations/demo").rename(elsewhere)
+    (root / "code_locations/demo").symlink_to(elsewhere)
+    kept = {path.relative_to(elsewhere): path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    location.remove(machine.context(), "demo", yes=True)
+    assert not (root / "code_locations/demo").is_symlink()
+    assert {path.relative_to(elsewhere): path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == kept
+    assert kept
+    assert "demo" not in (root / "docker-compose.yml").read_text()
 
 
 def test_what_nobody_else_uses_goes_as_well(machine: Machine, root: Path) -> None:

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,7 +127,10 @@ def test_a_crash_at_any_moment_is_finished_by_the_next_call(
 
 
 def test_ctrl_c_waits_for_the_end_of_the_writing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename = os.rename
+    rename, over = os.rename, threading.Event()
+    # What shows the progress has a thread, and the signal may come to that one.
+    other = threading.Thread(target=over.wait)
+    other.start()
 
     def interrupted(*arguments: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -146,6 +150,8 @@ def test_ctrl_c_waits_for_the_end_of_the_writing(root: Path, monkeypatch: pytest
             carry_over()
     finally:
         signal.signal(signal.SIGINT, before)
+        over.set()
+        other.join()
     assert everything(root) == AFTER
 
 

@@ -3,12 +3,14 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from operations import locks
 from operations.errors import StackError
 from operations.reconcile import reconciling
+from operations.tests.fakes import killed
 from operations.tests.reconcile_world import LOCATIONS, World, git
 
 
@@ -318,8 +320,13 @@ def bad(world: World) -> None:
     )
 
 
+def effects(first: int, last: int) -> list[Any]:
+    """Numbers of effects: each third, and with --all all of them."""
+    return [pytest.param(number, marks=[pytest.mark.long] if number % 3 else []) for number in range(first, last + 1)]
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, 18))
+@pytest.mark.parametrize("number", effects(1, 17))
 def test_an_interrupt_at_any_effect_is_taken_up_by_the_next_call(started: World, number: int, when: str) -> None:
     bad(started)
     started.engine.effects.clear()
@@ -329,6 +336,29 @@ def test_an_interrupt_at_any_effect_is_taken_up_by_the_next_call(started: World,
         assert len(started.engine.effects) < number
     except KeyboardInterrupt:
         assert len(started.engine.effects) == number
+    taken_up(started)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", effects(1, 17))
+def test_a_kill_at_any_effect_is_taken_up_by_the_next_call(
+    started: World, tmp_path: Path, number: int, when: str
+) -> None:
+    bad(started)
+    started.engine.effects.clear()
+    started.engine.interrupt, started.engine.kept = (number, when), tmp_path / "engine"
+    if killed(started.reconcile):
+        started.engine.outlive()
+    else:
+        assert number > 12
+        # It was done by another process, and this one has not seen it.
+        started.engine.kept = None
+        return
+    taken_up(started)
+
+
+def taken_up(started: World) -> None:
+    """All serve meanwhile, and the next call does the rest."""
     started.engine.interrupt = None
     serving = [each["state"] for name, each in started.engine.containers.items() if name != "migrate"]
     assert serving == ["running"] * 6
@@ -340,7 +370,7 @@ def test_an_interrupt_at_any_effect_is_taken_up_by_the_next_call(started: World,
     assert started.records.journal() is None
 
 
-@pytest.mark.parametrize("number", range(8, 22))
+@pytest.mark.parametrize("number", effects(8, 21))
 def test_an_interrupt_on_the_way_back_is_taken_up_as_well(started: World, number: int) -> None:
     started.commit("Bad", **{"gateway/code": "CRASH\n", "webserver/code": "webserver 2\n"})
     started.engine.effects.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operations.errors import StackError
-from operations.reconcile import reconciling
+from operations.reconcile import reconciling, settings
 from operations.tests.reconcile_world import World, git
 
 
@@ -228,6 +228,32 @@ def test_a_list_behind_a_link_into_the_repository(world: World, keys: Keys) -> N
     world.set(RECONCILE_SIGNERS=str(link))
     keys.commit("ada")
     refused(world, "is part of the repository")
+
+
+def test_a_signer_cannot_sign_away_who_may_sign(world: World, keys: Keys) -> None:
+    text = (world.author / ".env.example").read_text()
+    without = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("RECONCILE_SIGNERS="))
+    keys.commit("ada", **{".env.example": without, "gateway/code": "gateway 2\n"})
+    before, head = world.ids(), world.head
+    with pytest.raises(StackError, match="has no RECONCILE_SIGNERS, which is set on this machine"):
+        world.reconcile()
+    assert (world.ids(), world.head) == (before, head)
+    assert world.setting("RECONCILE_SIGNERS") == str(keys.file)
+    # Nor with the next commit, which another key signs.
+    keys.commit("eve", **{"gateway/code": "gateway 3\n"})
+    with pytest.raises(StackError, match="is not signed by one of"):
+        world.reconcile()
+    # Nor in two commits, the first of which documents what is set here.
+    example = world.vm / ".env.example"
+    before_it = example.read_text()
+    example.write_text(without + f"RECONCILE_SIGNERS={keys.file}\n")
+    with pytest.raises(StackError, match="has no RECONCILE_SIGNERS, which is set on this machine"):
+        settings.planned(world.context().deployment, world.author)
+    example.write_text(before_it)
+    # Where it guards nothing, it goes like any other.
+    world.set(RECONCILE_SIGNERS="")
+    assert world.reconcile().result == "applied"
+    assert "RECONCILE_SIGNERS" not in (world.vm / ".env").read_text()
 
 
 def test_a_dry_run_refuses_the_same(world: World, keys: Keys) -> None:

@@ -339,13 +339,14 @@ def test_an_image_from_elsewhere_is_fetched_looked_at_and_swapped(
     former = ELSEWHERE.replace("1", "0")
     world.images |= {former: "sha256:old", ELSEWHERE: "sha256:new"}
     world._start("sales", former)
-    (machine.root / "daemon").mkdir()
+    (machine.root / "daemon").mkdir(exist_ok=True)
     (machine.root / "daemon/pyproject.toml").write_text('[project]\ndependencies = ["dagster==1.13.27"]\n')
     lacks: list[str] = []
     monkeypatch.setattr("operations.locations.image.shortcomings", lambda *_: lacks)
     context = deploy(machine, "sales")
     assert world.image("sales") == ELSEWHERE
     assert history.read(context.deployment)[-1].tag == ELSEWHERE
+    assert "has migrations and starts by" not in machine.err.getvalue()
     assert [step for step in world.trace if " build" in step or "-m pytest" in step] == []
     # The next one fails: the former reference comes back, though no file names it.
     world._start("sales", former)
@@ -353,6 +354,11 @@ def test_an_image_from_elsewhere_is_fetched_looked_at_and_swapped(
     with pytest.raises(StackError, match="sales does not load"):
         deploy(machine, "sales")
     assert world.image("sales") == former
+    # Its command is not ours: nobody knows whether it looks at its tables before it serves.
+    world.load_error, world.heads, world.tables = {}, {"local": "r1"}, {"sales": "r1"}
+    deploy(machine, "sales")
+    assert "has migrations and starts by" in machine.err.getvalue()
+    world._start("sales", former)
     lacks.append("it has no entry point")
     with pytest.raises(StackError, match="is no image for sales:\n    it has no entry point"):
         deploy(machine, "sales")

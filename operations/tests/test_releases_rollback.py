@@ -102,15 +102,20 @@ def migrating(world: World) -> None:
     world.tables = {"ingestion": "r1", "analytics": "r1"}
 
 
+DROPS = "r2 (names): drop_column('airlines', 'names')"
+
+
 @pytest.mark.usefixtures("clock")
-def test_tables_go_back_by_the_newer_image_before_the_swap_and_on_again(machine: Machine, world: World) -> None:
+def test_tables_go_back_by_the_newer_image_once_the_older_one_is_loaded(machine: Machine, world: World) -> None:
     migrating(world)
     first, second = release(machine, world, 1), release(machine, world, 2)
     world.trace = []
     rollback.rollback(machine.context(), "ingestion")
     assert (in_env(machine), world.tables["ingestion"]) == (first, "r1")
-    steps = [step for step in world.trace if "downgrade" in step or " up " in step]
-    assert ["downgrade" in step for step in steps] == [True, False]
+    words = ("definitions validate", " up ", "GraphQL query Entry", " downgrade ")
+    steps = [word for step in world.trace for word in words if word in step]
+    # Before the swap the webserver is asked what it had.
+    assert steps == ["definitions validate", "GraphQL query Entry", " up ", "GraphQL query Entry", " downgrade "]
     rollback.rollback(machine.context(), "ingestion", second)
     assert (in_env(machine), world.tables["ingestion"]) == (second, "r2")
     consistent(world, machine.context())
@@ -120,23 +125,88 @@ def test_tables_go_back_by_the_newer_image_before_the_swap_and_on_again(machine:
 def test_without_a_way_down_it_is_refused_with_the_reason(machine: Machine, world: World) -> None:
     migrating(world)
     _, second = release(machine, world, 1), release(machine, world, 2)
-    world.irreversible = True
+    world.no_way = True
     before = world.started()
-    with pytest.raises(StackError, match="it drops a column"):
-        rollback.rollback(machine.context(), "ingestion")
+    with pytest.raises(StackError, match=r"r2 \(names\): it drops"):
+        rollback.rollback(machine.context(), "ingestion", accept_loss=True)
     assert (in_env(machine), world.tables["ingestion"], world.started()) == (second, "r2", before)
     consistent(world, machine.context())
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_target_that_does_not_load_brings_the_newer_one_and_its_tables_back(machine: Machine, world: World) -> None:
+def test_a_way_down_that_refuses_when_it_is_gone_leaves_the_newer_one_serving(machine: Machine, world: World) -> None:
     migrating(world)
-    first, second = release(machine, world, 1), release(machine, world, 2)
-    world.load_error[f"prod/ingestion:{first}"] = "ImportError: its source is gone"
-    with pytest.raises(StackError, match="ingestion does not load"):
+    _, second = release(machine, world, 1), release(machine, world, 2)
+    world.irreversible = True
+    with pytest.raises(StackError, match="it drops a column"):
         rollback.rollback(machine.context(), "ingestion")
     assert (in_env(machine), world.tables["ingestion"]) == (second, "r2")
+    consistent(world, machine.context())
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_way_down_that_drops_columns_has_to_be_accepted(machine: Machine, world: World) -> None:
+    migrating(world)
+    first, second = release(machine, world, 1), release(machine, world, 2)
+    world.takes = [DROPS]
+    before, attempts = world.started(), len(history.read(machine.context().deployment))
+    with pytest.raises(StackError) as error:
+        rollback.rollback(machine.context(), "ingestion")
+    assert DROPS in error.value.found
+    assert f"rollback ingestion --to {first} --accept-loss" in error.value.do
+    assert (in_env(machine), world.tables["ingestion"], world.started()) == (second, "r2", before)
+    assert len(history.read(machine.context().deployment)) == attempts
+    rollback.rollback(machine.context(), "ingestion", accept_loss=True)
+    assert (in_env(machine), world.tables["ingestion"]) == (first, "r1")
+    assert DROPS in machine.err.getvalue()
+    # On again loses nothing.
+    rollback.rollback(machine.context(), "ingestion", second)
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_the_way_back_takes_has_to_be_known(machine: Machine, world: World) -> None:
+    migrating(world)
+    release(machine, world, 1), release(machine, world, 2)
+    real = world._trial
+    world._trial = lambda args: (1, "no such module") if "--interactive" in args else real(args)  # type: ignore[method-assign]
+    with pytest.raises(StackError, match="cannot be read: no such module"):
+        rollback.rollback(machine.context(), "ingestion", accept_loss=True)
+    assert world.tables["ingestion"] == "r2"
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("fails", ["validation", "load"])
+def test_a_target_that_does_not_load_has_cost_no_row(machine: Machine, world: World, fails: str) -> None:
+    migrating(world)
+    first, second = release(machine, world, 1), release(machine, world, 2)
+    world.takes, world.trace = [DROPS], []
+    if fails == "load":
+        world.load_error[f"prod/ingestion:{first}"] = "ImportError: its source is gone"
+    else:
+        world.validation_fails = "ImportError: its source is gone"
+    before = world.started()
+    with pytest.raises(StackError, match=r"ingestion does not load|the definitions of ingestion do not load"):
+        rollback.rollback(machine.context(), "ingestion", accept_loss=True)
+    assert (in_env(machine), world.tables["ingestion"]) == (second, "r2")
+    assert [step for step in world.trace if " downgrade " in step or " upgrade" in step] == []
     assert f"prod/ingestion:{first}" in world.images
+    assert (world.started() == before) == (fails == "validation")
+    assert "is lost" not in machine.err.getvalue()
+    consistent(world, machine.context())
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_target_that_fails_after_its_tables_went_back_says_what_is_lost(machine: Machine, world: World) -> None:
+    migrating(world)
+    release(machine, world, 1)
+    second = release(machine, world, 2)
+    world.takes, world.jobs, world.run_state = [DROPS], {"ingestion": "smoke"}, "FAILURE"
+    with pytest.raises(StackError, match="ended as FAILURE"):
+        rollback.rollback(machine.context(), "ingestion", accept_loss=True)
+    assert (in_env(machine), world.tables["ingestion"]) == (second, "r2")
+    told = machine.err.getvalue()
+    assert "what was in them is lost where that way had taken it, all else is as it was" in told
+    assert DROPS in told
     consistent(world, machine.context())
 
 

@@ -1,3 +1,4 @@
+import io
 import os
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from operations import secret_files
 from operations.errors import StackError
+from operations.tests.fakes import KILLED, killed
 
 
 def test_secrets_are_readable_for_containers_behind_a_closed_door(tmp_path: Path) -> None:
@@ -51,6 +53,42 @@ def test_rewriting_keeps_the_file_that_containers_have_mounted(tmp_path: Path) -
     secret_files.rewrite(path, "short\n")
     assert path.read_text() == "short\n"
     assert path.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("at", ["open", "write", "truncate", "unlink"])
+@pytest.mark.parametrize("content", ["ada x\n", "ada x\nbob y\ncleo a longer line than before\n"])
+def test_a_kill_at_each_step_of_rewriting_leaves_the_old_content_or_the_new_and_is_completed(
+    tmp_path: Path, at: str, content: str
+) -> None:
+    path, before = tmp_path / "users", "ada x\nbob y\n"
+    path.write_text(before)
+    inode = path.stat().st_ino
+
+    def killed_there() -> None:
+        def die(*_: object, **__: object) -> None:
+            os._exit(KILLED)
+
+        class Raw(io.FileIO):
+            def __init__(self, *arguments: object, **options: object) -> None:
+                if at == "open":
+                    die()
+                super().__init__(path, "r+")
+
+            write = die if at == "write" else io.FileIO.write  # type: ignore[assignment]
+            truncate = die if at == "truncate" else io.FileIO.truncate  # type: ignore[assignment]
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(Path, "open", Raw)
+        if at == "unlink":
+            patch.setattr(Path, "unlink", die)
+        secret_files.rewrite(path, content)
+
+    assert killed(killed_there)
+    left = path.read_text()
+    assert left in (before, content) or left.rstrip("\n") == content.rstrip("\n")
+    secret_files.make_directory(tmp_path)
+    assert (path.read_text(), path.stat().st_ino) == (content, inode)
+    assert [each.name for each in tmp_path.iterdir()] == ["users"]
 
 
 def test_generated_secrets_have_32_random_bytes() -> None:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from operations import gateway
 from operations.errors import StackError
 from operations.tests.fakes import Machine, container
+from operations.upgrades import journal as upgrade_journal
+from operations.upgrades.release import FIRST, Release
 from operations.verbs import doctor, status
 
 SERVICES = {
@@ -150,6 +153,12 @@ def test_doctor_finds_an_engine_that_is_down_and_asks_nothing_else(well: Machine
     assert found(well) == ["foundation: the Docker engine does not answer: Cannot connect to the Docker daemon"]
 
 
+def test_doctor_finds_an_upgrade_that_has_not_ended(well: Machine) -> None:
+    new = Release("0.2.0", "1.13.27", 17)
+    upgrade_journal.write(well.context().deployment, upgrade_journal.Upgrade(FIRST, new, "", "", "today", ""))
+    assert found(well) == ["upgrade: the upgrade to 0.2.0, begun today, has not ended"]
+
+
 def test_doctor_finds_half_written_settings(well: Machine) -> None:
     (well.root / ".env").write_text("GATEWAY_BI")
     (only,) = found(well)
@@ -224,6 +233,23 @@ def test_doctor_finds_an_unhealthy_service_with_probe_and_last_lines(well: Machi
     assert (finding.subject, finding.what) == ("daemon", "is running, unhealthy")
     assert "no heartbeat for 90 s" in finding.why
     assert "    two" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("service", "minutes", "expected"),
+    [
+        ("daemon", 4, ["daemon: ended by itself and was started again, last 4 min ago"]),
+        ("daemon", 61, []),
+        # It ends to read its definitions anew.
+        ("ingestion", 4, []),
+    ],
+)
+def test_doctor_tells_for_an_hour_that_a_service_crashed(
+    well: Machine, service: str, minutes: int, expected: list[str]
+) -> None:
+    started = (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+    tell(well, [*ALL, container(service, restarts=2, started=started)])
+    assert found(well) == expected
 
 
 def test_doctor_finds_open_and_missing_secrets(well: Machine) -> None:

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -62,19 +63,54 @@ def test_suites_are_found_by_folder_so_that_none_is_forgotten(checkout: Machine)
     assert named(checkout) == [
         *("ruff check", "ruff format", "mypy", "shellcheck", "hadolint", "zizmor"),
         *("code_locations/ingestion", "deploy/sample_source", "libraries/access", "operations", "webserver"),
-        "end-to-end",
+        *("end-to-end", "end-to-end apart"),
     ]
 
 
 def test_fast_leaves_out_what_starts_containers_and_all_adds_performance(checkout: Machine) -> None:
-    assert "end-to-end" not in named(checkout, fast=True)
-    assert named(checkout, every=True)[-2:] == ["end-to-end", "performance"]
-    (short,) = (suite for suite in suites.discover(checkout.root, **ASKED) if suite.kind == "end-to-end")
-    (whole,) = (
-        suite for suite in suites.discover(checkout.root, **{**ASKED, "every": True}) if suite.kind == "end-to-end"
-    )
-    assert short.args[-2:] == ("-m", "not long")
-    assert "not long" not in whole.args
+    assert not [name for name in named(checkout, fast=True) if "end-to-end" in name]
+    assert named(checkout, every=True)[-3:] == ["end-to-end", "end-to-end apart", "performance"]
+    for every in (False, True):
+        found = suites.discover(checkout.root, **{**ASKED, "every": every})
+        lanes = [suite for suite in found if suite.kind == "end-to-end"]
+        assert [suite.args[-1] for suite in lanes] == ["--lane=deployment", "--lane=apart"]
+        assert ["not long" in suite.args for suite in lanes] == [not every] * 2
+
+
+def test_somebodys_own_arguments_go_to_all_end_to_end_tests_at_once(checkout: Machine) -> None:
+    found = suites.discover(checkout.root, **{**ASKED, "extra": ["-k", "lineage"]})
+    (suite,) = (suite for suite in found if suite.kind == "end-to-end")
+    assert suite.args[-2:] == ("-k", "lineage")
+    assert not [part for part in suite.args if part.startswith("--lane")]
+
+
+def test_what_starts_containers_comes_after_all_else_and_two_at_once(
+    checkout: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [
+        Suite(name, kind, ("pytest", name), suites.SHARED)
+        for name, kind in (
+            ("a", "unit"),
+            ("b", "unit"),
+            ("shared", "end-to-end"),
+            ("apart", "end-to-end"),
+            ("p", "performance"),
+        )
+    ]
+    # Neither of two ends before both have begun; the last one has the machine for itself.
+    together, begun = Barrier(2, timeout=30), []
+
+    def run(_context: object, suite: Suite, *_: object) -> Outcome:
+        begun.append(suite.name)
+        if suite.name != "p":
+            together.wait()
+        return Outcome(suite, 1, 0, 0, 1.0, "")
+
+    monkeypatch.setattr(runner, "run", run)
+    places = {suites.SHARED: checkout.root}
+    outcomes = runner.run_all(checkout.context(), chosen, places, lambda _: None)
+    assert [outcome.suite.name for outcome in outcomes] == ["a", "b", "shared", "apart", "p"]
+    assert (sorted(begun[:2]), sorted(begun[2:4]), begun[4:]) == (["a", "b"], ["apart", "shared"], ["p"])
 
 
 def test_only_picks_by_a_part_of_the_name(checkout: Machine) -> None:

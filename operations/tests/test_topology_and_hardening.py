@@ -119,6 +119,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "a role without a password": (put("migrate", "secrets", []), "migrate: does not get ingestion_database_password"),
     "runs without a limit": (lambda s: s["analytics"]["labels"].pop("run.memory.max"), "has no label run.memory.max"),
     "a limit that is none": (put_in("analytics", "labels", "run.memory", "lots"), "label run.memory is 'lots'"),
+    "warm runs that are no number": (put_in("analytics", "labels", "run.warm", "some"), "label run.warm is 'some'"),
     "processors that are none": (put_in("analytics", "labels", "run.cpus", "0"), "label run.cpus is '0'"),
     "a default above its cap": (put_in("analytics", "labels", "run.memory", "3g"), "label run.memory is above"),
 }

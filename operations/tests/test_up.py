@@ -122,9 +122,9 @@ def test_what_is_wrong_is_told_before_anything_is_changed(ready: Machine, wrong:
 def test_another_deployment_gets_secrets_and_a_port_of_its_own(ready: Machine) -> None:
     home = ready.root / ".deployments/branch-7"
     tell_config(ready, home / "secrets")
-    assert up.up(ready.context("branch-7", replace(ready.host, taken=(3000, 3001)))) == 0
+    assert up.up(ready.context("branch-7", replace(ready.host, taken=(3000, 3955)))) == 0
     text = (home / ".env").read_text()
-    assert "GATEWAY_PORT=3002\n" in text
+    assert "GATEWAY_PORT=3956\n" in text
     assert "SECRETS_DIR=./.deployments/branch-7/secrets\n" in text
     assert sorted(content(home / "secrets")) == sorted([*SECRETS, "admin_password"])
     assert not (ready.root / ".env").exists()

@@ -2,7 +2,7 @@
 
 from access import Access, AccessError, load, load_locations
 from operations import lineage
-from operations.checking import definitions, hardening, migrations, settings, standards, topology
+from operations.checking import definitions, hardening, migrations, object_storage, settings, standards, topology
 from operations.checking.problems import Places, Problem
 from operations.context import Context
 from operations.deployment import Deployment
@@ -92,7 +92,7 @@ def _compose(context: Context, locations: list[str], access: Access | None) -> l
         return []
     places = Places(context.deployment.root, compose_file(context.deployment))
     model = topology.Model(context.deployment.root, config, locations, access, places)
-    return topology.check(model) + hardening.check(model)
+    return topology.check(model) + object_storage.check(model) + hardening.check(model)
 
 
 def compose_file(deployment: Deployment) -> list[str]:

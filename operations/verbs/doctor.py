@@ -1,21 +1,26 @@
 """doctor: find what is wrong and say what to do about it. Looks only; changes nothing."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 
-from operations import docker, gateway, preflight
+from operations import address_pools, docker, external, gateway, preflight
 from operations.context import Context
 from operations.errors import Finding, StackError
+from operations.invariants import examining
+from operations.upgrades import journal
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 # A run's container ends a little after the run: only what still lives after the broker's own sweep is a finding.
 ALIVE = ("running", "paused", "restarting")
+# Of a service that has come back by itself, in seconds.
+CRASH_IS_NEWS = 3600
 CHECK = ("run", "--rm", "--no-deps", "-T", "migrate", "python", "-m", "migrate", "check")
 
 
-def doctor(context: Context, *, as_json: bool) -> int:
-    """Show every finding; 1 when there is one."""
-    findings = list(examine(context, quiet=as_json))
+def doctor(context: Context, *, as_json: bool, invariants: bool = False) -> int:
+    """Show every finding, of the services or of what their records say of each other; 1 when there is one."""
+    findings = list((examining.examine if invariants else examine)(context, quiet=as_json))
     if as_json:
         context.report.console.print_json(json.dumps([vars(finding) for finding in findings]))
         return 1 if findings else 0
@@ -25,7 +30,8 @@ def doctor(context: Context, *, as_json: bool) -> int:
         context.report.say(f"  why: {finding.why}")
         context.report.say(f"  do:  {finding.do}")
     context.report.say()
-    context.report.say(f"{len(findings)} findings" if findings else "Nothing found: the deployment is well.")
+    well = "Nothing found: all records agree." if invariants else "Nothing found: the deployment is well."
+    context.report.say(f"{len(findings)} findings" if findings else well)
     return 1 if findings else 0
 
 
@@ -79,7 +85,7 @@ class Examination:
 
     def checks(self) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
         """Titles and checks, causes before consequences."""
-        always = [("Machine", self.machine), ("Secrets", self.secrets)]
+        always = [("Machine", self.machine), ("Secrets", self.secrets), ("Services elsewhere", self.elsewhere)]
         if not self._started:
             return [*always, ("Services", self.services)]
         inside = [*always, ("Services", self.services), ("Database passwords", self.database_passwords)]
@@ -94,11 +100,21 @@ class Examination:
         ]
 
     def machine(self) -> Iterator[Finding]:
-        """Memory, disk and port."""
+        """Memory, disk, addresses and port."""
         yield from preflight.resources(self._context, started=self._started)
+        wanted = address_pools.SPARE if self._started else len(self._context.config.get("networks") or {})
+        if few := address_pools.finding(self._context, wanted):
+            yield few
         taken = preflight.port(self._context, self._deployment.settings(), self._containers)
         if taken:
             yield taken
+        if unfinished := journal.read(self._deployment):
+            yield Finding(
+                "upgrade",
+                f"the upgrade to {unfinished.wanted.version}, begun {unfinished.since}, has not ended",
+                "backups wait for its end, and the database's log grows meanwhile",
+                f"{self._deployment.stack} upgrade finishes it, or puts everything back",
+            )
 
     def secrets(self) -> Iterator[Finding]:
         """Files of secrets: there, readable for containers, behind a closed door."""
@@ -127,6 +143,11 @@ class Examination:
                     f"chmod 644 {self._deployment.shown(path)}",
                 )
 
+    def elsewhere(self) -> Iterator[Finding]:
+        """A database and buckets outside this machine: half set, or not to be reached."""
+        yield from external.findings(self._context)
+        yield from external.unreachable(self._context)
+
     def services(self) -> Iterator[Finding]:
         """Services that are missing, unhealthy or gone, with the end of their output."""
         own = {container.service: container for container in self._containers if container.is_service}
@@ -138,9 +159,23 @@ class Examination:
                 )
             elif not container.is_well or (container.state == "exited" and self._restarts(name)):
                 yield self._unwell(container)
+            elif name not in self._context.locations:
+                # A code server may end on purpose, to read its definitions anew.
+                yield from self._crashed(container)
 
     def _restarts(self, name: str) -> bool:
         return self._context.config["services"][name].get("restart") not in (None, "no")
+
+    def _crashed(self, container: docker.Container) -> Iterator[Finding]:
+        ago = time.time() - (docker.moment(container.started) or 0)
+        if container.restarts and ago < CRASH_IS_NEWS:
+            yield Finding(
+                container.service,
+                f"ended by itself and was started again, last {ago / 60:.0f} min ago",
+                f"{container.restarts} times since somebody started it; runs wait for it, or are retried",
+                f"`docker logs {container.name}` has what it said last before that;"
+                f" {self._deployment.stack} doctor --invariants, whether all is right again",
+            )
 
     def _unwell(self, container: docker.Container) -> Finding:
         state = f"exited with {container.exit_code}" if container.state == "exited" else container.state
@@ -199,7 +234,7 @@ class Examination:
 
     def run_containers(self) -> Iterator[Finding]:
         """Live containers whose run is finished or unknown: they take memory for nobody."""
-        live = {c.labels.get(docker.RUN_ID_LABEL, ""): c for c in self._containers if c.is_run and c.state in ALIVE}
+        live = {c.run_id: c for c in self._containers if c.is_run and c.state in ALIVE}
         states = gateway.as_admin(self._deployment).run_states(list(live))
         for run_id, container in live.items():
             state = states.get(run_id)
@@ -207,6 +242,6 @@ class Examination:
                 yield Finding(
                     f"container {container.name}",
                     "works for no run",
-                    f"run {run_id or 'without an id'} is {state or 'unknown to Dagster'}",
+                    f"run {run_id} is {state or 'unknown to Dagster'}",
                     f"the broker's sweep ends it within minutes; at once: docker stop {container.name}",
                 )

@@ -2,12 +2,13 @@
 
 import shutil
 
-from operations import docker, preflight
+from operations import docker, external, preflight
 from operations.branches import record
 from operations.context import Context
 from operations.deployment import Deployment
 from operations.errors import StackError
 from operations.releases import standing
+from operations.upgrades import journal, stamp
 
 
 def down(context: Context, *, delete_data: bool) -> None:
@@ -17,11 +18,15 @@ def down(context: Context, *, delete_data: bool) -> None:
     if delete_data:
         _refuse_clones(deployment)
     preflight.server_version(context)
+    elsewhere = external.kept(context) if delete_data else []
     title = "Remove containers, networks" + (", volumes, images" if delete_data else "")
     with context.report.step(title) as step:
         stop = docker.stop(deployment, delete_data=delete_data)
         # A run that ends meanwhile is removed by the broker too, and Compose gives up over "already in progress".
-        if not context.executor.stream(stop, step.update, check=False).ok:
+        stopped = context.executor.stream(stop, step.update, check=False).ok
+        # The broker may have made a container for the next run after Compose had looked what there is.
+        remaining = context.executor.run(docker.containers_of(deployment.name)).stdout.split()
+        if remaining or not stopped:
             context.executor.stream(stop, step.update)
         if delete_data:
             remove_left_overs(context)
@@ -29,8 +34,12 @@ def down(context: Context, *, delete_data: bool) -> None:
         context.report.say(f"The data stays; {deployment.stack} up brings everything back.")
         return
     standing.forget(context)
+    journal.forget(deployment)
+    stamp.forget(deployment)
     _remove_files(context)
-    context.report.say(f"Nothing of {deployment.name} is left.")
+    for left in elsewhere:
+        context.report.say(f"Left alone, for it is not this machine's: {left}.")
+    context.report.say(f"Nothing of {deployment.name} is left" + (" here." if elsewhere else "."))
 
 
 def _refuse_clones(deployment: Deployment) -> None:

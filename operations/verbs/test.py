@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from operations import base_image, preflight
 from operations.context import Context
 from operations.errors import StackError
 from operations.testing import browser, environments, runner, suites
@@ -17,6 +18,9 @@ def test(context: Context, *, fast: bool, only: list[str], every: bool, extra: l
         raise StackError(f"no suite matches {' '.join(only)}", f"a part of one of: {names}", "correct --only")
     if any(suite.kind == "end-to-end" for suite in chosen):
         browser.provide(context)
+        # Once and before, for suites that run at the same time would both do it.
+        preflight.require_tools(context)
+        base_image.provide(context)
     places = {lock: environments.provide(context, lock) for lock in dict.fromkeys(s.environment for s in chosen)}
     outcomes = runner.run_all(context, chosen, places, lambda outcome: _tell(context, outcome))
     for outcome in outcomes:

@@ -1,11 +1,12 @@
 """up: from a bare machine to a deployment that answers. Checks first; what exists already stays as it is."""
 
-from operations import base_image, docker, gateway, live_networks, preflight, prepare, waiting
+from operations import base_image, docker, external, gateway, live_networks, preflight, prepare, waiting
 from operations.build_progress import BuildProgress
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import CommandError
 from operations.releases import standing
+from operations.upgrades import gate, stamp
 
 START_SECONDS = 600
 LOAD_SECONDS = 180
@@ -24,13 +25,17 @@ def up(context: Context) -> int:
         findings = preflight.resources(context, started=started)
         taken = preflight.port(context, prepare.planned(context), containers)
         preflight.refuse(findings + ([taken] if taken else []))
+    gate.require(context, begins=True)
     # From here on things change.
     prepare.settings(context)
     prepare.make_secrets(context)
+    preflight.refuse(external.findings(context))
     base_image.provide(context)
     _build(context)
     _start(context)
-    return _finish(context, _load(context))
+    locations = load(context)
+    stamp.note(context)
+    return _finish(context, locations)
 
 
 def _build(context: Context) -> None:
@@ -81,7 +86,7 @@ def _not_started(context: Context, error: CommandError) -> StackError:
     )
 
 
-def _load(context: Context) -> list[gateway.Location]:
+def load(context: Context) -> list[gateway.Location]:
     """Wait until every location has loaded or said why it does not."""
     with context.report.step("Load code locations") as step:
         client = gateway.as_admin(context.deployment)

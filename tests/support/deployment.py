@@ -20,6 +20,8 @@ ARTIFACTS = ROOT / "tests" / "artifacts"
 SAMPLE_SOURCE = "deploy/overlays/sample-source.yml"
 OVERLAYS = ("docker-compose.yml", *([SAMPLE_SOURCE] if (ROOT / SAMPLE_SOURCE).exists() else []))
 PASSWORD = "a-password-of-the-tests"
+# A filter: neither runs nor what waits for one, which come and go while somebody looks.
+SERVICES_ALONE = "label=com.docker.compose.oneoff=False"
 
 
 def free_port() -> int:
@@ -37,11 +39,12 @@ def docker(*args: str, check: bool = True, stdin: str | None = None) -> str:
 
 
 class Deployment:
-    """One deployment of this checkout, handled as a user would: through ./stack, Compose and the gateway."""
+    """One deployment of a checkout, handled as a user would: through ./stack, Compose and the gateway."""
 
-    def __init__(self, name: str, overlays: tuple[str, ...] = OVERLAYS, **settings: str) -> None:
+    def __init__(self, name: str, overlays: tuple[str, ...] = OVERLAYS, *, root: Path = ROOT, **settings: str) -> None:
         self.name = name
-        self.home = ROOT / ".deployments" / name
+        self.root = root
+        self.home = root / ".deployments" / name
         self.port = free_port()
         self.first_up = ""
         self._clients: dict[tuple[str, str], GraphQL] = {}
@@ -57,12 +60,26 @@ class Deployment:
     def existing(cls, name: str) -> "Deployment":
         """One that an earlier session of the tests left up."""
         own = cls(name)
-        own.port = int((own.home / ".env").read_text().partition("\nGATEWAY_PORT=")[2].split()[0])
-        own.address = f"http://127.0.0.1:{own.port}"
+        own.reached()
         own.settings["GATEWAY_PORT"] = str(own.port)
         own.write_settings()
         own.first_up = own.stack("up", check=False)
         return own
+
+    def reached(self) -> None:
+        """Whoever made the settings has chosen the port."""
+        self.port = int((self.home / ".env").read_text().partition("\nGATEWAY_PORT=")[2].split()[0])
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def share_with(self, root: Path) -> Path:
+        """Let another checkout handle this deployment: its settings and secrets, and which release its data is of."""
+        home, state = root / ".deployments" / self.name, root / ".stack" / self.name
+        home.mkdir(parents=True)
+        state.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(self.home / ".env", home / ".env")
+        (home / "secrets").symlink_to(self.home / "secrets")
+        shutil.copy2(self.root / ".stack" / self.name / "release.json", state)
+        return home
 
     @classmethod
     def fresh(cls, overlays: tuple[str, ...] = OVERLAYS, **settings: str) -> "Deployment":
@@ -73,30 +90,36 @@ class Deployment:
         """Makes .env as a user would, .env.example with some values changed, and puts the tests' locations on top."""
         self.home.mkdir(parents=True, exist_ok=True)
         locations.write(self.home)
+        self.write_env()
+
+    def write_env(self) -> None:
+        """Makes .env alone."""
         lines = []
-        for line in (ROOT / ".env.example").read_text().splitlines():
+        for line in (self.root / ".env.example").read_text().splitlines():
             key = line.partition("=")[0]
             lines.append(f"{key}={self.settings[key]}" if key in self.settings else line)
         (self.home / ".env").write_text("\n".join(lines) + "\n")
 
-    def stack(self, *args: str, check: bool = True, stdin: str | None = None, seconds: float = 1800) -> str:
-        """Runs ./stack on this deployment and returns all it printed."""
+    def ask(self, *args: str, stdin: str | None = None, seconds: float = 1800) -> tuple[int, str]:
+        """Runs ./stack on this deployment and returns its exit code and all it printed."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COMPOSE_")}
         done = subprocess.run(
-            [str(ROOT / "stack"), "--deployment", self.name, *args],
-            capture_output=True, text=True, input=stdin, timeout=seconds, cwd=ROOT, env=environment,
+            [str(self.root / "stack"), "--deployment", self.name, *args],
+            capture_output=True, text=True, input=stdin, timeout=seconds, cwd=self.root, env=environment,
         )  # fmt: skip
-        printed = done.stdout + done.stderr
-        assert not check or done.returncode == 0, (
-            f"./stack {' '.join(args)} exited {done.returncode}:\n{printed[-6000:]}"
-        )
+        return done.returncode, done.stdout + done.stderr
+
+    def stack(self, *args: str, check: bool = True, stdin: str | None = None, seconds: float = 1800) -> str:
+        """Runs ./stack on this deployment, which has to succeed, and returns all it printed."""
+        code, printed = self.ask(*args, stdin=stdin, seconds=seconds)
+        assert not check or code == 0, f"./stack {' '.join(args)} exited {code}:\n{printed[-6000:]}"
         return printed
 
-    def findings(self) -> list[dict[str, str]]:
+    def findings(self, *options: str) -> list[dict[str, str]]:
         """What ./stack doctor finds."""
         done = subprocess.run(
-            [str(ROOT / "stack"), "--deployment", self.name, "doctor", "--json"],
-            capture_output=True, text=True, timeout=300, cwd=ROOT,
+            [str(self.root / "stack"), "--deployment", self.name, "doctor", "--json", *options],
+            capture_output=True, text=True, timeout=300, cwd=self.root,
         )  # fmt: skip
         found: list[dict[str, str]] = json.loads(done.stdout)
         assert done.returncode == (1 if found else 0), done.stderr
@@ -106,7 +129,9 @@ class Deployment:
         """testcontainers' handle on the same project; it takes the project's name from the environment alone."""
         os.environ["COMPOSE_PROJECT_NAME"] = self.name
         return DockerCompose(
-            ROOT, compose_file_name=list(self.settings["COMPOSE_FILE"].split(":")), env_file=str(self.home / ".env")
+            self.root,
+            compose_file_name=list(self.settings["COMPOSE_FILE"].split(":")),
+            env_file=str(self.home / ".env"),
         )
 
     def secret(self, name: str) -> str:
@@ -137,8 +162,8 @@ class Deployment:
         return docker("ps", "--all", "--format", "{{.Names}}", *chosen).split()
 
     def run_containers(self, run_id: str) -> list[str]:
-        """The containers of one run; there should be one at most."""
-        return self.containers(f"label=dagster/run_id={run_id}")
+        """The containers of one run, by the names that stay theirs; there should be one at most."""
+        return [name for name in self.containers(f"name={run_id}") if "-claimed-" not in name]
 
     def logs(self, service: str) -> str:
         """What a service's container printed."""
@@ -182,6 +207,7 @@ class Deployment:
         """Ends the connections of all users; an open one is a warning at the end of the session."""
         for client in self._clients.values():
             client.http.close()
+        self._clients.clear()
 
     def remove(self) -> None:
         """Takes all of it away, however far it came."""
@@ -213,6 +239,4 @@ with LakeResource().connect({reads!r}) as lake:
 
 def running(deployment: Deployment) -> Iterator[str]:
     """Names of the services' own containers."""
-    for name in deployment.containers():
-        if not deployment.inspect(name)["Config"]["Labels"].get("dagster/run_id"):
-            yield name
+    yield from deployment.containers(SERVICES_ALONE)

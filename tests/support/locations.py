@@ -90,7 +90,7 @@ def _location(base: dict[str, Any], name: str) -> dict[str, Any]:
         "networks": [name],
         "labels": {
             "code-location": name,
-            **{"run.memory": "512m", "run.memory.max": "1g", "run.cpus": "1", "run.cpus.max": "1"},
+            **{"run.memory": "512m", "run.memory.max": "1g", "run.cpus": "1", "run.cpus.max": "1", "run.warm": "1"},
         },
     }
 

@@ -1,12 +1,12 @@
 """A copy of this checkout under git, from which releases of a running deployment are made."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from tests.support import locations
-from tests.support.deployment import ROOT, Deployment
+from tests.support.checkout import copy_checkout
+from tests.support.deployment import Deployment
 
 PROBE = "tests/locations/probe"
 
@@ -16,21 +16,10 @@ class Repository:
 
     def __init__(self, root: Path, deployment: Deployment) -> None:
         self.root, self.name = root, deployment.name
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout.split("\0")  # fmt: skip
-        for name in filter(None, listed):
-            if (ROOT / name).is_file():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
-        (root / ".venv").symlink_to(ROOT / ".venv")
+        copy_checkout(root)
         with (root / ".env.example").open("a") as example:
             example.write("\n# Image tag of the tests' location.\nPROBE_TAG=local\n")
-        self.home = root / ".deployments" / deployment.name
-        self.home.mkdir(parents=True)
-        shutil.copy2(deployment.home / ".env", self.home / ".env")
-        (self.home / "secrets").symlink_to(deployment.home / "secrets")
+        self.home = deployment.share_with(root)
         locations.write(self.home, root)
         overlay = self.home / "overlay.yml"
         overlay.write_text(overlay.read_text().replace("/probe:local", "/probe:${PROBE_TAG:-local}"))

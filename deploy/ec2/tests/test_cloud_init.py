@@ -87,3 +87,18 @@ def test_backups_can_be_written_and_old_versions_not_ended_by_the_same_key() -> 
     }
     assert "s3:DeleteObjectVersion" in denied
     assert not allowed & denied
+
+
+def test_a_forge_reaches_the_port_of_sshd_and_chooses_no_other() -> None:
+    session = json.loads((FOLDER / "forge-session.json").read_text())
+    assert session["sessionType"] == "Port"
+    assert session["parameters"] == {}
+    # Without a type, the connection is the caller's standard input and output, as ssh wants it.
+    assert session["properties"] == {"portNumber": "22"}
+    allowed = json.loads((FOLDER / "policies/forge.json").read_text())["Statement"]
+    (opens,) = [each for each in allowed if each["Action"] == "ssm:StartSession"]
+    documents = [resource for resource in opens["Resource"] if ":document/" in resource]
+    # AWS' own documents, whose owner is no account, let their caller name any port, or any host behind.
+    assert documents == ["arn:aws:ssm:REGION:ACCOUNT:document/stack-forge-ssh"]
+    assert opens["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    assert "--document-name stack-forge-ssh'" in (FOLDER.parent / "forge/ask").read_text()

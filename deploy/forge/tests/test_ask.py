@@ -98,6 +98,7 @@ def test_the_exit_code_is_that_of_the_verb(place: Path, code: str, hint: bool) -
         ({"DEPLOY_HOST": "-x@y"}, "DEPLOY_HOST is"),
         ({"DEPLOY_HOST": "x@$(id)"}, "DEPLOY_HOST is"),
         ({"DEPLOY_HOST": "x@-i"}, "does not begin with -"),
+        ({"DEPLOY_HOST": "x@i-0123456789abcdef0:5432", "AWS_REGION": "eu-central-1"}, "the session document says"),
     ],
 )
 def test_what_is_missing_or_wrong_is_told_before_anything_starts(
@@ -128,7 +129,8 @@ def test_an_instance_is_reached_through_session_manager_with_the_forges_token(pl
     assert done.returncode == 0
     asked, opened = (place / "calls").read_text().splitlines()
     assert asked.endswith("https://forge.example/t?x=1&audience=sts.amazonaws.com ")
-    assert "ProxyCommand=aws ssm start-session --target %h --document-name AWS-StartSSHSession" in opened
+    assert "ProxyCommand=aws ssm start-session --target %h --document-name stack-forge-ssh" in opened
+    assert "portNumber" not in opened
     assert (place / "token").read_text() == "a.b.c"
     # Another process of the runner sees arguments, not files of ours.
     assert "secret" not in (place / "calls").read_text()

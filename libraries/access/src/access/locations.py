@@ -21,7 +21,7 @@ RESERVED = {
     "role or database in Postgres": ("dagster", "dagster_owner", "public", "none", "template0", "template1"),
     "catalog in DuckDB": ("main", "memory", "system", "temp"),
     "Python package": (
-        *("access", "platform_kit", "pooled_storage", "provisioning", "redaction", "run_launcher"),
+        *("access", "platform_kit", "pooled_storage", "provisioning", "redaction", "run_launcher", "run_worker"),
         *("dbt", "duckdb", "grpc", "polars", "pydantic", "yaml"),
     ),
 }

@@ -4,12 +4,14 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import dagster as dg
+import psycopg2
 
 
 class PythonConfig(dg.Config):
@@ -124,4 +126,62 @@ def leak() -> None:
     print_personal_data()
 
 
-defs = dg.Definitions(jobs=[attack, hang, exhaust_memory, crash, succeed, leak])
+@dg.op
+def refuse_to_end() -> None:
+    """Hears no request to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    print("hears nothing from now on", flush=True)
+    while True:
+        time.sleep(1)
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def deaf() -> None:
+    """Ends by the engine's hand alone."""
+    refuse_to_end()
+
+
+class MarkConfig(dg.Config):
+    """What the mark is called, how much is said on the way, and how long that takes."""
+
+    name: str
+    lines: int = 10
+    seconds: float = 1
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=3, delay=5))
+def leave_mark(context: dg.OpExecutionContext, config: MarkConfig) -> None:
+    """Work that can be counted: one row, and lines of which none may be missing. Repeated, it leaves another row."""
+    for number in range(config.lines):
+        if number == config.lines // 2:
+            _insert(config.name, context.run_id)
+        context.log.info(f"line {number} of {config.lines}")
+        time.sleep(config.seconds / config.lines)
+
+
+def _insert(name: str, run_id: str) -> None:
+    e = os.environ
+    connection = psycopg2.connect(
+        host=e["POSTGRES_HOST"], port=e["POSTGRES_PORT"], user=e["POSTGRES_USER"], password=e["POSTGRES_PASSWORD"],
+        dbname="lake_probe", connect_timeout=10,
+    )  # fmt: skip
+    with contextlib.closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO faults.marks (name, run_id) VALUES (%s, %s)", (name, run_id))
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def mark() -> None:
+    """Short work, the same as a thousand others."""
+    leave_mark()
+
+
+@dg.schedule(job=mark, cron_schedule="* * * * *", execution_timezone="UTC")
+def every_minute(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """One mark a minute, called after its moment."""
+    moment = context.scheduled_execution_time.isoformat()
+    config = {"ops": {"leave_mark": {"config": {"name": moment}}}}
+    return dg.RunRequest(run_key=moment, run_config=config, tags={"fault": "schedule"})
+
+
+defs = dg.Definitions(jobs=[attack, hang, exhaust_memory, crash, succeed, leak, deaf, mark], schedules=[every_minute])
