@@ -49,6 +49,24 @@ def wait() -> None:
     time.sleep(60)
 
 
+@dg.op
+def leave() -> None:
+    import atexit, threading, time
+
+    def later():
+        time.sleep(0.3)
+        print("the thread is done")
+
+    print("printed without an end of line", end=" ")
+    atexit.register(lambda: print("the exit was told"))
+    threading.Thread(target=later).start()
+
+
+@dg.job
+def leaving():
+    leave()
+
+
 @dg.job
 def good():
     look()
@@ -66,7 +84,7 @@ def long():
 
 with open(os.environ["LOADED"], "a") as file:
     file.write("defined\\n")
-defs = dg.Definitions(jobs=[good, bad, long], executor=dg.in_process_executor)
+defs = dg.Definitions(jobs=[good, bad, long, leaving], executor=dg.in_process_executor)
 """
 
 
@@ -97,9 +115,9 @@ class World:
         assert run.job_code_origin is not None
         return serialize_value(ExecuteRunArgs(run.job_code_origin, run.run_id, self.instance.get_ref(), True))
 
-    def start(self, example: DagsterRun) -> subprocess.Popen[bytes]:
+    def start(self, example: DagsterRun, *options: str) -> subprocess.Popen[bytes]:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "run_worker", self.arguments(example)],
+            [sys.executable, "-m", "run_worker", *options, self.arguments(example)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder,
             env={**os.environ, "LOADED": str(self.loaded), "PYTHONPATH": f"{self.folder}:{SOURCE}"},
         )  # fmt: skip
@@ -222,9 +240,39 @@ def test_definitions_that_do_not_load_end_it_with_the_reason(world: World) -> No
     assert "no such thing" in world.output
 
 
+@pytest.mark.parametrize(("job", "code", "status"), [("good", 0, "SUCCESS"), ("bad", 1, "FAILURE")])
+def test_a_cold_run_is_executed_at_once(world: World, job: str, code: int, status: str) -> None:
+    run = world.run(job)
+    world.start(run, "--now")
+    assert world.end() == code, world.output
+    assert world.status(run) == DagsterRunStatus(status)
+
+
+def test_a_cold_run_that_is_stopped_ends_as_canceled(world: World) -> None:
+    run = world.run("long")
+    process = world.start(run, "--now")
+    world.until(Path(f"{world.loaded}.waiting"))
+    world.instance.report_run_canceling(run)
+    process.terminate()
+    world.end()
+    assert world.status(run) == DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize("options", [("--now",), ()], ids=["cold", "warm"])
+def test_its_end_is_quick_and_loses_nothing(world: World, options: tuple[str, ...]) -> None:
+    run = world.run("leaving")
+    world.start(run, *options)
+    if not options:
+        world.order(run)
+        world.tell(start=True)
+    assert world.end() == 0, world.output
+    for expected in ("printed without an end of line", "the thread is done", "the exit was told"):
+        assert expected in world.output
+
+
 def test_without_an_example_it_says_how_it_is_called() -> None:
     done = subprocess.run([sys.executable, "-m", "run_worker"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "usage: python -m run_worker ARGUMENTS\n")
+    assert (done.returncode, done.stderr) == (2, "usage: python -m run_worker [--now] ARGUMENTS\n")
 
 
 def test_what_is_no_order_is_an_error(tmp_path: Path) -> None:

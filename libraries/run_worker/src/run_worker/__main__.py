@@ -2,22 +2,44 @@
 
 Two lines of JSON come over standard input, from the run broker: first the arguments of the run that this process is
 for, then word to start. Until then nothing is written anywhere, and no connection is open.
+
+`python -m run_worker --now ARGUMENTS` executes that run at once, as `dagster api execute_run` does, and ends sooner.
 """
 
 import sys
 
+from run_worker.ending import end
 from run_worker.orders import read_order, read_start
 
 
 def main(arguments: list[str]) -> int:
-    """Get ready, wait, execute one run; its exit code. Without a run (end of input) nothing is executed."""
-    if len(arguments) != 1:
-        print("usage: python -m run_worker ARGUMENTS", file=sys.stderr)
-        return 2
+    """Execute one run; its exit code. Without a run (end of input) nothing is executed."""
+    match arguments:
+        case ["--now", run]:
+            return now(run)
+        case [example] if not example.startswith("-"):
+            return wait(example)
+    print("usage: python -m run_worker [--now] ARGUMENTS", file=sys.stderr)
+    return 2
+
+
+def now(arguments: str) -> int:
+    """Execute the run of these arguments."""
+    from dagster._cli.api import execute_run_command
+
+    try:
+        execute_run_command.callback(arguments, None)  # type: ignore[misc]
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def wait(example: str) -> int:
+    """Get ready for a run such as the example, wait for it, execute it."""
     # Here and not above: what takes two seconds is what this process is for.
     from run_worker.worker import Worker
 
-    worker = Worker(arguments[0])
+    worker = Worker(example)
     order = read_order(sys.stdin.buffer)
     if order is None:
         return 0
@@ -26,4 +48,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))
