@@ -43,7 +43,16 @@ def goals(measures: Measures) -> list[Goal]:
         _at_most("idle memory, two locations, no warm run", 650, used, "MB", 0),
         _at_most(f"backfill of a year of flights, {PARTITIONED}", 60, year, "s", 1),
         _at_most("dbt marts on top", 30, backfill.get("marts"), "s", 1),
+        _at_most("the slowest with that history, of one with a page of it", 1.5, _grown(measures), "×", 1),
     ]
+
+
+def _grown(measures: Measures) -> float | None:
+    """Of the UI's pages and a run's own times, the one that a long history makes slowest."""
+    found = measures.get("history", {})
+    few, many = found.get("few") or {}, found.get("stack") or {}
+    pairs = [(Spread.of(many[name]), Spread.of(few[name])) for name in few if name in many]
+    return max((ratio for late, early in pairs if (ratio := times(late, early)) is not None), default=None)
 
 
 PARTITIONED = f"{PARTITIONS} partitions, {ROWS:,} rows, with its checks"

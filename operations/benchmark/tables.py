@@ -121,8 +121,10 @@ def _backfill(found: Mapping[str, Any]) -> Rows:
 
 def _history(found: Mapping[str, Any]) -> Rows:
     size = f"with {found['runs']:,} runs and {found['events']:,} events"
-    plain, stack = (found.get(side) or {} for side in ("plain", "stack"))
-    return [_two(f"{query}, {size}, ms", plain.get(query), stack.get(query), 0) for query in plain or stack]
+    plain, stack, few = (found.get(side) or {} for side in ("plain", "stack", "few"))
+    rows = [_two(f"{query}, {size}, ms", plain.get(query), stack.get(query), 0) for query in stack or plain]
+    # What has a first column is compared with plain, this with itself.
+    return rows + [_two(f"{query}, with a page of runs, ms", None, values, 0) for query, values in few.items()]
 
 
 _REST: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
