@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ FOUND = "found-in-state"
 DAEMONS = """{ instance { daemonHealth { allDaemonStatuses {
   daemonType required healthy lastHeartbeatTime lastHeartbeatErrors { message } } } } }"""
 RUNS = """query Runs($filter: RunsFilter, $limit: Int) { runsOrError(filter: $filter, limit: $limit) {
-  __typename ... on Runs { results { runId status } } ... on PythonError { message } } }"""
+  __typename ... on Runs { results { runId status endTime } } ... on PythonError { message } } }"""
 ASSETS = """{ assetNodes { assetKey { path } dependencyKeys { path } groupName isMaterializable isAutoCreatedStub
   tags { key } repository { location { name } } } }"""
 # The newest; an automatic launch that is older than a thousand runs is history, and Dagster still has it.
@@ -78,7 +79,7 @@ class Gateway:
         self._site = settings.get("SITE_ADDRESS", "")
         bind = settings.get("GATEWAY_BIND") or "127.0.0.1"
         self._host = "127.0.0.1" if bind == "0.0.0.0" else bind  # noqa: S104
-        self._port = int(settings.get("GATEWAY_PORT") or 3000)
+        self._port = _port(settings.get("GATEWAY_PORT") or "3000")
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         if self._site:
@@ -106,12 +107,20 @@ class Gateway:
 
     def run_states(self, run_ids: list[str]) -> dict[str, str]:
         """States of these runs; a run that does not exist is not among them."""
+        return {run["runId"]: run["status"] for run in self._runs(run_ids)}
+
+    def run_ends(self, run_ids: list[str]) -> dict[str, float]:
+        """When these runs ended, in seconds since 1970; one that goes on is not among them."""
+        return {run["runId"]: run["endTime"] for run in self._runs(run_ids) if run["endTime"]}
+
+    def _runs(self, run_ids: list[str]) -> list[dict[str, Any]]:
         if not run_ids:
-            return {}
+            return []
         data = self._ask(RUNS, {"filter": {"runIds": run_ids}, "limit": len(run_ids)})["runsOrError"]
         if data["__typename"] != "Runs":
             raise UnreachableError(data.get("message", data["__typename"]))
-        return {run["runId"]: run["status"] for run in data["results"]}
+        results: list[dict[str, Any]] = data["results"]
+        return results
 
     def run_counts(self) -> tuple[int, int]:
         """How many runs are queued, and how many are under way."""
@@ -154,7 +163,8 @@ class Gateway:
                 status, text = response.status, response.read()
             finally:
                 connection.close()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: a SITE_ADDRESS that can stand in no header.
             raise UnreachableError(f"{self._host}:{self._port}: {error}") from error
         if status == 401:
             raise RefusedError("the gateway refuses the admin's password")
@@ -199,6 +209,12 @@ def as_admin(deployment: Deployment) -> Gateway:
             f"run as the user who owns it, or make a new one: {deployment.stack} user add admin --replace",
         ) from error
     return Gateway(deployment.settings(), "admin", password)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise StackError(f"GATEWAY_PORT is {text!r}", "1 to 65535", "correct it in .env")
+    return int(text)
 
 
 def _location(entry: dict[str, Any]) -> Location:

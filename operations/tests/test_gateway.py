@@ -107,6 +107,12 @@ def test_run_states_are_asked_by_id_and_without_ids_not_at_all(server: dict[str,
     assert Answer.asked["variables"] == {"filter": {"runIds": ["a", "b"]}, "limit": 2}
 
 
+def test_a_run_that_goes_on_has_no_end(server: dict[str, str]) -> None:
+    runs = [{"runId": "a", "status": "SUCCESS", "endTime": 12.5}, {"runId": "b", "status": "STARTED", "endTime": None}]
+    Answer.body = {"data": {"runsOrError": {"__typename": "Runs", "results": runs}}}
+    assert gateway.Gateway(server, "admin", "right").run_ends(["a", "b"]) == {"a": 12.5}
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

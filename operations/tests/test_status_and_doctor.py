@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +30,7 @@ class WellGateway:
     found = (gateway.Location("ingestion", loading=False),)
     statuses: tuple[gateway.Daemon, ...] = (gateway.Daemon("SENSOR", healthy=True),)
     states: dict[str, str] = {"r1": "STARTED"}  # noqa: RUF012
+    ends: dict[str, float] = {}  # noqa: RUF012
 
     def locations(self) -> list[gateway.Location]:
         return list(self.found)
@@ -38,6 +40,9 @@ class WellGateway:
 
     def run_states(self, run_ids: list[str]) -> dict[str, str]:
         return {run_id: self.states[run_id] for run_id in run_ids if run_id in self.states}
+
+    def run_ends(self, run_ids: list[str]) -> dict[str, float]:
+        return {run_id: self.ends[run_id] for run_id in run_ids if run_id in self.ends}
 
     def run_counts(self) -> tuple[int, int]:
         return 3, 1
@@ -223,6 +228,17 @@ def test_doctor_finds_a_run_container_without_a_run(
     run = container("ingestion", name="prod-ingestion-run-r1", labels=RUN, health="")
     gone = container("ingestion", name="prod-ingestion-run-r0", labels=RUN, health="", state="exited")
     tell(well, [*ALL, run, gone])
+    assert found(well) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "expected"), [(1, []), (600, ["container prod-ingestion-run-r1: works for no run"])]
+)
+def test_a_run_that_has_just_ended_may_still_have_its_container(
+    well: Machine, answers: WellGateway, seconds_ago: float, expected: list[str]
+) -> None:
+    answers.states, answers.ends = {"r1": "SUCCESS"}, {"r1": time.time() - seconds_ago}
+    tell(well, [*ALL, container("ingestion", name="prod-ingestion-run-r1", labels=RUN, health="")])
     assert found(well) == expected
 
 

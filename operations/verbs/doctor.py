@@ -8,6 +8,7 @@ from operations import address_pools, docker, external, gateway, preflight
 from operations.context import Context
 from operations.errors import Finding, StackError
 from operations.invariants import examining
+from operations.invariants.times import LEFT_OVER_IS_STOPPED, MARGIN
 from operations.upgrades import journal
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -22,7 +23,7 @@ def doctor(context: Context, *, as_json: bool, invariants: bool = False) -> int:
     """Show every finding, of the services or of what their records say of each other; 1 when there is one."""
     findings = list((examining.examine if invariants else examine)(context, quiet=as_json))
     if as_json:
-        context.report.console.print_json(json.dumps([vars(finding) for finding in findings]))
+        context.report.console.print_json(json.dumps([vars(finding) for finding in findings]), ensure_ascii=True)
         return 1 if findings else 0
     for finding in findings:
         context.report.say()
@@ -235,10 +236,14 @@ class Examination:
     def run_containers(self) -> Iterator[Finding]:
         """Live containers whose run is finished or unknown: they take memory for nobody."""
         live = {c.run_id: c for c in self._containers if c.is_run and c.state in ALIVE}
-        states = gateway.as_admin(self._deployment).run_states(list(live))
+        client = gateway.as_admin(self._deployment)
+        states = client.run_states(list(live))
+        ends = client.run_ends([run_id for run_id in live if states.get(run_id) in FINISHED])
+        # A run's process takes a moment to end after its last event, and the sweep knows that.
+        passing = {run_id for run_id, ended in ends.items() if time.time() - ended < LEFT_OVER_IS_STOPPED + MARGIN}
         for run_id, container in live.items():
             state = states.get(run_id)
-            if state is None or state in FINISHED:
+            if run_id not in passing and (state is None or state in FINISHED):
                 yield Finding(
                     f"container {container.name}",
                     "works for no run",
