@@ -2,7 +2,8 @@
 
 A stored run says in which location it is executed, which code of it, with which configuration. Dagster's processes all
 write to that one table. A location that could change another's rows, or add some, would have the daemon execute its
-choice in the other's container, with the other's secrets; so rights on whole tables are not enough.
+choice in the other's container, with the other's secrets; so rights on whole tables are not enough. What a run has
+told, and what its tags say, is guarded in the same way: a location tells of its own runs and of no other's.
 """
 
 from typing import TypeAlias
@@ -78,9 +79,98 @@ _DELETES_TRIGGER = (
     "FOR EACH ROW EXECUTE FUNCTION public.guard_run_deletes()"
 )
 
+# The number of a row is what sensors and pages count on by: with one of its own choice a location could put all that
+# is told later behind it, or in the way of it.
+_NUMBERED = """
+    BEGIN
+        chosen := NEW.id IS DISTINCT FROM currval({sequence});
+    EXCEPTION WHEN object_not_in_prerequisite_state THEN
+        chosen := true;
+    END;
+    IF chosen THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s may not choose the number of what it writes', current_user);
+    END IF;"""
+_OWN_RUN = (
+    "EXISTS (SELECT FROM public.runs WHERE run_id = NEW.run_id AND run_body::json #>> {path} = current_user::text)"
+)
+
+# An event of no run tells of an asset, as reports from outside of runs do. What an event's text says of its run is what
+# sensors and the pages of assets read, so it must be the run of the row. Python writes texts that Postgres does not
+# take for JSON: NaN, and characters that no text may have. Replaced by others, none of them makes or hides a key.
+EVENTS = "guard_events"
+_EVENTS_FUNCTION = """
+CREATE OR REPLACE FUNCTION public.guard_events() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+    told text;
+    chosen boolean;
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN NEW;
+    END IF;
+    IF (NEW.run_id = '' AND NEW.dagster_event_type ~ '^(ASSET|FRESHNESS)_') IS NOT TRUE AND NOT {own_run} THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s may not tell of run %s, which is not its own', current_user, NEW.run_id);
+    END IF;{numbered}
+    BEGIN
+        told := NEW.event::json ->> 'run_id';
+    EXCEPTION WHEN data_exception THEN
+        told := regexp_replace(regexp_replace(
+            NEW.event, '\\\\([^u]|u(0000|[dD][89a-fA-F][0-9a-fA-F][0-9a-fA-F]))', '?', 'g'),
+            'NaN|Infinity', '0', 'g')::json ->> 'run_id';
+    END;
+    IF told IS DISTINCT FROM NEW.run_id THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s told of run %s in an event of run %s', current_user, told, NEW.run_id);
+    END IF;
+    RETURN NEW;
+END
+$guard$"""
+_EVENTS_TRIGGER = (
+    "CREATE TRIGGER guard_events BEFORE INSERT ON public.event_logs FOR EACH ROW EXECUTE FUNCTION public.guard_events()"
+)
+
+# The tags that guard_runs does not take over are not taken over here either, and no row becomes another's.
+TAGS = "guard_run_tags"
+_TAGS_FUNCTION = """
+CREATE OR REPLACE FUNCTION public.guard_run_tags() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+DECLARE
+    chosen boolean;
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN NEW;
+    END IF;
+    IF NOT {own_run} THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('the code location %s may not tag run %s, which is not its own', current_user, NEW.run_id);
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF (OLD.id, OLD.run_id, OLD.key) IS DISTINCT FROM (NEW.id, NEW.run_id, NEW.key) THEN
+            RAISE insufficient_privilege USING MESSAGE =
+                format('the code location %s may change no more of a tag than its value', current_user);
+        END IF;
+        IF OLD.key = ANY ({kept}) THEN
+            RETURN OLD;
+        END IF;
+        RETURN NEW;
+    END IF;{numbered}
+    IF NEW.key = ANY ({kept}) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$guard$"""
+_TAGS_TRIGGER = (
+    "CREATE TRIGGER guard_run_tags BEFORE INSERT OR UPDATE ON public.run_tags "
+    "FOR EACH ROW EXECUTE FUNCTION public.guard_run_tags()"
+)
+
 
 def guard_runs(triggers: list[str]) -> Statements:
-    """The statements that guard the table, given the triggers it has: making one waits for every run's statement."""
+    """The statements that guard runs, and what is told and said of them, given the triggers that these tables have:
+    making one waits for every run's statement."""
     function = SQL(_FUNCTION).format(
         kept=Literal(list(KEPT_TAGS)),
         service=Literal(SERVICE),
@@ -91,5 +181,16 @@ def guard_runs(triggers: list[str]) -> Statements:
     deletes = SQL(_DELETES_FUNCTION).format(
         service=Literal(SERVICE), owner=Literal(OWNER), final=Literal(list(FINAL_STATES))
     )
-    made = [(TRIGGER, _TRIGGER), (DELETES, _DELETES_TRIGGER)]
-    return [function, deletes, *(SQL(statement) for name, statement in made if name not in triggers)]
+    made = [(TRIGGER, _TRIGGER), (DELETES, _DELETES_TRIGGER), (EVENTS, _EVENTS_TRIGGER), (TAGS, _TAGS_TRIGGER)]
+    told = [_guard_rows(_EVENTS_FUNCTION, "event_logs"), _guard_rows(_TAGS_FUNCTION, "run_tags")]
+    return [function, deletes, *told, *(SQL(statement) for name, statement in made if name not in triggers)]
+
+
+def _guard_rows(function: str, table: str) -> Composable:
+    return SQL(function).format(
+        service=Literal(SERVICE),
+        owner=Literal(OWNER),
+        kept=Literal(list(KEPT_TAGS)),
+        own_run=SQL(_OWN_RUN).format(path=Literal(LOCATION_PATH)),
+        numbered=SQL(_NUMBERED).format(sequence=Literal(f"public.{table}_id_seq")),
+    )

@@ -123,7 +123,10 @@ def _lake(admin: Connection, settings: Settings, lake: Lake, version: int, say: 
     execute(admin, statements.connect(lake.database, lake.readers))
 
 
-_TRIGGERS_OF_RUNS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.runs'::regclass"
+_TRIGGERS_OF_RUNS = (
+    "SELECT tgname FROM pg_trigger "
+    "WHERE tgrelid = ANY (ARRAY['public.runs', 'public.event_logs', 'public.run_tags']::regclass[])"
+)
 # Only locations' roles are taken back: another reader, such as a dashboard's, is the operator's own doing.
 _LOCATION_ROLES = "SELECT rolname FROM pg_roles JOIN pg_database ON datname = 'lake_' || rolname"
 _ADMITTED = (

@@ -14,8 +14,10 @@ Facts: TypeAlias = dict[tuple[str, str], str]
 
 NOTHING = "nothing"
 POWERS = ("superuser", "createdb", "createrole", "replication", "bypassrls")
-# The triggers that keep a location to its own runs, and everybody from deleting the record of one that goes on.
-GUARDS = ("guard_run_deletes", "guard_runs")
+# The triggers that keep a location to its own runs and what they tell, and everybody from deleting the record of one
+# that goes on; and the tables that have them.
+GUARDS = ("guard_events", "guard_run_deletes", "guard_run_tags", "guard_runs")
+GUARDED = ("event_logs", "run_tags", "runs")
 
 
 def rights_of(role: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
-from provisioning.expected import NOTHING, POWERS, Facts, rights_of
+from provisioning.expected import GUARDED, NOTHING, POWERS, Facts, rights_of
 from provisioning.plan import DAGSTER
 
 Ask: TypeAlias = Callable[..., Sequence[tuple[Any, ...]]]
@@ -46,7 +46,9 @@ SELECT relname::text FROM pg_catalog.pg_class
 WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relkind IN ('r', 'p') ORDER BY 1"""
 _TRIGGERS = """
 SELECT tgname::text, tgenabled::text FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = tgrelid
-WHERE relname = 'runs' AND relnamespace = 'public'::pg_catalog.regnamespace AND NOT tgisinternal"""
+WHERE relname IN ({}) AND relnamespace = 'public'::pg_catalog.regnamespace AND NOT tgisinternal""".format(
+    ", ".join(f"'{table}'" for table in GUARDED)
+)
 
 
 def lakes(ask: Ask) -> dict[str, str]:

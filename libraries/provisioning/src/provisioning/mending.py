@@ -14,7 +14,7 @@ from typing import TypeAlias
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from provisioning import statements
-from provisioning.expected import GUARDS
+from provisioning.expected import GUARDED, GUARDS
 from provisioning.plan import DAGSTER, Plan
 
 Statements: TypeAlias = list[Composable]
@@ -53,9 +53,10 @@ BEGIN
             pg_catalog.format('%s is no code location of the plan that the last migration read', location);
     END CASE;
     -- Only where one is off: the lock waits for all that is under way in the table, and everybody else waits behind it.
-    FOR guard IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.runs'::regclass
+    FOR guard IN SELECT tgname, relname FROM pg_trigger JOIN pg_class AS guarded ON guarded.oid = tgrelid
+                 WHERE relname = ANY ({guarded}) AND relnamespace = 'public'::regnamespace
                  AND tgname = ANY ({guards}) AND tgenabled NOT IN ('O', 'A') LOOP
-        EXECUTE pg_catalog.format('ALTER TABLE public.runs ENABLE TRIGGER %I', guard.tgname);
+        EXECUTE pg_catalog.format('ALTER TABLE public.%I ENABLE TRIGGER %I', guard.relname, guard.tgname);
     END LOOP;
     FOR lent IN SELECT roleid::regrole AS role, member::regrole AS member
                 FROM pg_auth_members WHERE member = location::regrole LOOP
@@ -77,7 +78,7 @@ def provide_mending(plan: Plan, tables: Iterable[str], *, superuser: bool) -> St
     made = [
         SQL(_SCHEMA),
         SQL(_CLONES),
-        SQL(_FUNCTION).format(cases=cases, guards=Literal(list(GUARDS))),
+        SQL(_FUNCTION).format(cases=cases, guards=Literal(list(GUARDS)), guarded=Literal(list(GUARDED))),
         *map(SQL, _CLOSE),
     ]
     for name in plan.locations:
