@@ -3,24 +3,26 @@
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from dagster_webserver.external_assets import _asset_key_from_request
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema
-from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse, validate
+from graphql import GraphQLError, OperationDefinitionNode, OperationType, validate
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
-from webserver import banner, touched
+from webserver import banner, limits, touched
 from webserver.audit import AuditLog
 from webserver.context import ProcessContext, RequestContext
 from webserver.gate import App, Gate
 from webserver.guard import guard_schema, missing_permission, refusal
-from webserver.identity import AccessFile
+from webserver.identity import SCOPE_KEY, AccessFile
+from webserver.limits import parse
 from webserver.refusals import RefusedError, log_key, run_id
 
 # What Dagster serves beside its static files. A version that serves more does not start until it has been looked at.
@@ -49,13 +51,20 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
     def __init__(self, process: ProcessContext, audit: AuditLog, banner_text: str = "") -> None:
         self._audit = audit
         self._banner = banner_text
+        self._turns = limits.Turns()
+        self._subscribed: dict[str, set[Any]] = {}
         super().__init__(process, live_data_poll_rate=2000)
 
     def build_graphql_schema(self) -> Schema:
         """Dagster's schema, its mutations guarded."""
         schema = super().build_graphql_schema()
         guard_schema(schema.graphql_schema, self._audit)
+        schema.subscribe = partial(limits.subscribe, schema)
         return schema
+
+    def build_graphql_middleware(self) -> list[Any]:
+        """Each field of an answer counts."""
+        return [limits.charge]
 
     def build_routes(self) -> list[Any]:
         """Dagster's routes, if all of them are known."""
@@ -77,8 +86,20 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         return HTMLResponse(text, headers=headers)
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
-        """One query or mutation; no lists of them, and by GET queries only."""
+        """One query or mutation, in its person's turn: what waits has not been read yet."""
+        async with self._turns.of(request.scope[SCOPE_KEY].user):
+            try:
+                return await self._operation(request)
+            except limits.ExceededError as error:
+                return _error(400, str(error))
+            except ClientDisconnect:
+                return _error(400, "The request ended before its body did.")
+
+    async def _operation(self, request: Request) -> Response:
+        """No lists of operations, and by GET queries only."""
         if request.method == "POST":
+            if len(await request.body()) > limits.BODY:
+                return _error(413, f"An operation has at most {limits.BODY} bytes.")
             try:
                 body = await request.json()
             except (ValueError, RecursionError):
@@ -132,13 +153,20 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         errors = validate(self._graphene_schema.graphql_schema, parse(query))
         if errors:
             return None, errors[0].formatted
-        return await super().execute_graphql_subscription(
+        running = self._subscribed.setdefault(context.identity.user, set())
+        if len(running) >= limits.SUBSCRIPTIONS:
+            return None, {"message": f"At most {limits.SUBSCRIPTIONS} subscriptions at once: close other pages."}
+        task, error = await super().execute_graphql_subscription(
             websocket=websocket,
             operation_id=operation_id,
             query=query,
             variables=variables,
             operation_name=operation_name,
         )
+        if task:
+            running.add(task)
+            task.add_done_callback(running.discard)
+        return task, error
 
     async def download_captured_logs_endpoint(self, request: Request) -> Response:
         """A compute log. Read in pieces by the log manager, which follows no link that a run may have left there."""

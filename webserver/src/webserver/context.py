@@ -13,6 +13,7 @@ from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 from access import Permissions
 from webserver.identity import SCOPE_KEY, AccessFile, Identity
+from webserver.limits import Spending
 
 
 class RequestContext(WorkspaceRequestContext):
@@ -27,6 +28,7 @@ class RequestContext(WorkspaceRequestContext):
         )
         self.identity = identity
         self.access = access
+        self.spending = Spending()
 
     @property
     def show_instance_config(self) -> bool:

@@ -21,6 +21,7 @@ from graphql import (
 )
 
 from access import Permissions
+from run_launcher.log_files import UnsafeLogKeyError
 from webserver.audit import AuditLog
 from webserver.context import RequestContext
 from webserver.mutations import MUTATIONS
@@ -132,9 +133,9 @@ def _checked_log_key(resolve: Resolver) -> Resolver:
     def checked(root: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
         try:
             log_key(arguments["logKey"])
-        except RefusedError as error:
+            return resolve(root, info, **arguments)
+        except (RefusedError, UnsafeLogKeyError) as error:
             raise GraphQLError(str(error), info.field_nodes, path=info.path.as_list()) from None
-        return resolve(root, info, **arguments)
 
     return checked
 
