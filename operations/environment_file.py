@@ -1,4 +1,8 @@
-"""Reading, making and completing .env. Its schema is .env.example: the same keys, each with its comment."""
+"""Reading, making and completing .env. Its schema is .env.example: the same keys, each with its comment.
+
+Compose reads the same file. What the two would read differently is refused: a setting that ./stack checks must be the
+one that is in force.
+"""
 
 import difflib
 import re
@@ -10,6 +14,8 @@ from operations import whole_file
 from operations.errors import StackError
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# All that ends a line for Python and none for Compose is among them; a carriage return at a line's end is let through.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,10 @@ def parse(text: str, file: str) -> dict[str, Setting]:
     """All settings of a file; raises `StackError` with the line of the first that is not one."""
     settings: dict[str, Setting] = {}
     comment: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
+        if found := CONTROL.search(raw.removesuffix("\r")):
+            raise _error(file, number, f"a control character, {found[0]!r}", "printable text")
         if not line:
             comment = []
         elif line.startswith("#"):
@@ -64,9 +72,9 @@ def create(path: Path, example: Path, values: Mapping[str, str]) -> bool:
     lines = _text(example).splitlines()
     for key, value in values.items():
         if key in known:
-            lines[known[key].line - 1] = f"{key}={value}"
+            lines[known[key].line - 1] = line_of(key, value)
         else:
-            lines.append(f"{key}={value}")
+            lines.append(line_of(key, value))
     path.parent.mkdir(parents=True, exist_ok=True)
     whole_file.replace(path, "\n".join(lines) + "\n", 0o600)
     return True
@@ -82,7 +90,7 @@ def append_new(path: Path, example: Path) -> list[str]:
     """Append settings that a newer .env.example brings, with their comments; returns their keys."""
     new = missing(path, example).values()
     if new:
-        blocks = ["\n".join([*setting.comment, f"{setting.key}={setting.value}"]) for setting in new]
+        blocks = ["\n".join([*setting.comment, line_of(setting.key, setting.value)]) for setting in new]
         text = _text(path)
         joined = "\n\n".join(blocks)
         whole_file.replace(
@@ -99,10 +107,25 @@ def set_value(path: Path, key: str, value: str) -> None:
     if key in present:
         if present[key].value == value:
             return
-        lines[present[key].line - 1] = f"{key}={value}"
+        lines[present[key].line - 1] = line_of(key, value)
     else:
-        lines.append(f"{key}={value}")
+        lines.append(line_of(key, value))
     whole_file.replace(path, "\n".join(lines) + "\n", path.stat().st_mode & 0o777)
+
+
+def line_of(key: str, value: str) -> str:
+    """A setting as it is written: what is read from it again is the value, here and by Compose."""
+    for line in (f"{key}={value}", f"{key}='{value}'"):
+        try:
+            if {each.key: each.value for each in parse(line, ".env").values()} == {key: value}:
+                return line
+        except StackError:
+            continue
+    raise StackError(
+        f"the value of {key} cannot be written to .env: {value[:80]!r}",
+        "one line of printable text, without ' where it has to be in quotes",
+        f"give {key} another value",
+    )
 
 
 def _setting(line: str, number: int, comment: tuple[str, ...], file: str) -> Setting:
@@ -112,13 +135,32 @@ def _setting(line: str, number: int, comment: tuple[str, ...], file: str) -> Set
         raise _error(file, number, f"{line!r} has no value; was the file cut off while it was written?", "KEY=value")
     if not KEY.fullmatch(key):
         raise _error(file, number, f"{key!r} is no name of a setting", "letters, digits and _")
-    value = value.strip()
-    if value[:1] in ("'", '"'):
-        end = value.find(value[0], 1)
-        if end < 0:
-            raise _error(file, number, f"the quote that opens the value of {key} is not closed", "a closing quote")
-        return Setting(key, value[1:end], number, comment)
-    return Setting(key, re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip(), number, comment)
+    try:
+        return Setting(key, _value(key, value.strip()), number, comment)
+    except ValueError as error:
+        raise _error(file, number, str(error), f"{key}='value', with ' around it") from error
+
+
+def _value(key: str, text: str) -> str:
+    """What Compose reads too; raises `ValueError` for what it would read otherwise than it looks."""
+    quote = text[:1]
+    if quote not in ("'", '"'):
+        # Compose knows no other comment behind a value than one after a space.
+        value = text.partition(" #")[0].rstrip()
+        if value.startswith("#"):
+            raise ValueError(f"the value of {key} begins with #: a comment has a line of its own")
+        if "$" in value:
+            raise ValueError(f"the value of {key} has a $, which is a variable to Compose")
+        return value
+    end = text.find(quote, 1)
+    if end < 0:
+        raise ValueError(f"the quote that opens the value of {key} is not closed")
+    value, rest = text[1:end], text[end + 1 :].strip()
+    if rest and not rest.startswith("#"):
+        raise ValueError(f"the value of {key} goes on behind its closing quote")
+    if value.endswith("\\") or (quote == '"' and ("$" in value or "\\" in value)):
+        raise ValueError(f"the value of {key} has a $ or a \\ that Compose would not take as it is")
+    return value
 
 
 def _text(path: Path) -> str:

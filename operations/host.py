@@ -71,7 +71,7 @@ class Host:
         """Why nothing could listen there; None when it could."""
         try:
             family, kind, _, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        except OSError:
+        except (OSError, UnicodeError):
             return f"{address} is no address"
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

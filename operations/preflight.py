@@ -138,7 +138,7 @@ def port(context: Context, settings: dict[str, str], containers: list[docker.Con
     """The gateway's address, unless it is free or our own gateway has it."""
     address, number = settings.get("GATEWAY_BIND", "127.0.0.1"), settings.get("GATEWAY_PORT", "3000")
     where = context.deployment.shown(context.deployment.env_file)
-    if not number.isdigit() or not 0 < int(number) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", number) or not 0 < int(number) < 65536:
         return Finding("port", f"GATEWAY_PORT is {number!r}", "expected 1 to 65535", f"correct it in {where}")
     if any((address, int(number)) in container.ports for container in containers if container.service == "gateway"):
         return None

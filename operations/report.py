@@ -1,12 +1,37 @@
 """How verbs tell people what happens: one line a step with its time, a live line while it lasts on a terminal."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
+
+# What moves a terminal's cursor, has it answer, or turns text around. Names come from people, from pull requests and
+# from what their builds print: they are shown, and do nothing.
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+# A word that nobody reads to its end.
+LONG = re.compile(r"\S{400,}")
+
+
+def plain(text: str) -> str:
+    """The text with every character that is not seen spelled out."""
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Plain:
+    """Anything that can be shown, with its text made plain."""
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Called by rich. Its own control codes are no text."""
+        for part in console.render(self._shown, options):
+            yield part if part.control else Segment(plain(part.text), part.style)
 
 
 class Step:
@@ -43,30 +68,33 @@ class Report:
         """One step: its title while it lasts, its outcome and time afterwards."""
         begin = time.monotonic()
         if self.console.is_terminal and not self.verbose:
-            with self.console.status(escape(title)) as status:
-                step = Step(lambda text: status.update(f"{escape(title)} [dim]{escape(text[:100])}[/dim]"))
+            with self.console.status(escape(plain(title))) as status:
+                step = Step(
+                    lambda text: status.update(f"{escape(plain(title))} [dim]{escape(plain(text[:100]))}[/dim]")
+                )
                 yield step
         else:
             step = Step(lambda _: None)
             yield step
         outcome = f": {step.outcome}" if step.outcome else ""
         took = time.monotonic() - begin
-        self.console.print(f"[green]✓[/green] {escape(title + outcome)} [dim]({took:.1f} s)[/dim]")
+        self.console.print(f"[green]✓[/green] {escape(plain(title + outcome))} [dim]({took:.1f} s)[/dim]")
 
     def say(self, text: str = "") -> None:
         """A plain line."""
-        self.console.print(escape(text))
+        self.console.print(escape(plain(text)))
 
     def show(self, renderable: RenderableType) -> None:
         """A table or the like."""
-        self.console.print(renderable)
+        self.console.print(Plain(renderable))
 
     def warn(self, text: str) -> None:
         """Something to know that stops nothing."""
-        self.errors.print(f"[yellow]![/yellow] {escape(text)}")
+        self.errors.print(f"[yellow]![/yellow] {escape(plain(text))}")
 
     def problem(self, found: str, expected: str, do: str) -> None:
         """An error or a finding: what, what should be, what to do."""
+        found, expected, do = (LONG.sub(lambda word: f"{word[0][:60]}…", plain(text)) for text in (found, expected, do))
         self.errors.print(f"[red]✗[/red] {escape(found)}")
         if expected:
             self.errors.print(f"  expected: {escape(expected)}")
@@ -76,4 +104,4 @@ class Report:
     def log(self, line: str) -> None:
         """Every command and its output, when that was asked for."""
         if self.verbose:
-            self.errors.print(escape(line), style="dim")
+            self.errors.print(escape(plain(line)), style="dim")

@@ -44,8 +44,8 @@ def content(config: dict[str, Any], source: Source, lake: str | None = None) -> 
     apart = {key: service[key] for key in (*_KEPT, *_CONFINED) if key in service}
     apart["environment"] = {
         **service.get("environment", {}),
-        "BACKUP_NAME": source.name,
-        **{key: source.s3.get(key, "") for key in S3},
+        "BACKUP_NAME": _literal(source.name),
+        **{key: _literal(source.s3.get(key, "")) for key in S3},
     }
     mounts = [each for each in service["volumes"] if each["target"] != _SOCKETS]
     if lake is not None:
@@ -54,12 +54,19 @@ def content(config: dict[str, Any], source: Source, lake: str | None = None) -> 
     names = {each["source"] for each in apart["volumes"] if each["type"] == "volume"}
     volumes = {name: volume for name, volume in (config.get("volumes") or {}).items() if name in names}
     if _SOURCE_VOLUME in names:
-        volumes[_SOURCE_VOLUME] = {"external": True, "name": source.mount}
+        volumes[_SOURCE_VOLUME] = {"external": True, "name": _literal(source.mount)}
     used = {each["source"] for each in service.get("secrets") or ()}
     secrets = {name: secret for name, secret in (config.get("secrets") or {}).items() if name in used}
-    secrets |= {name: {"file": str(source.secrets / name)} for name in KEYS if (source.secrets / name).is_file()}
+    secrets |= {
+        name: {"file": _literal(str(source.secrets / name))} for name in KEYS if (source.secrets / name).is_file()
+    }
     networks = {name: (config.get("networks") or {}).get(name) or {} for name in service.get("networks") or {}}
     return {"services": {SERVICE: apart}, "volumes": volumes, "secrets": secrets, "networks": networks}
+
+
+def _literal(text: str) -> str:
+    """A text in a file that Compose reads: what `docker compose config` printed has been treated so already."""
+    return text.replace("$", "$$")
 
 
 def _mount(mount: dict[str, Any], source: Source) -> dict[str, Any]:
@@ -70,5 +77,5 @@ def _mount(mount: dict[str, Any], source: Source) -> dict[str, Any]:
     place = {"type": mount["type"], "source": mount["source"]}
     if not source.is_s3:
         volume = source.is_volume
-        place = {"type": "volume" if volume else "bind", "source": _SOURCE_VOLUME if volume else source.mount}
+        place = {"type": "volume" if volume else "bind", "source": _SOURCE_VOLUME if volume else _literal(source.mount)}
     return {**place, "target": target, "read_only": True}

@@ -99,7 +99,7 @@ def _prepare(context: Context) -> None:
 
 def _plan(context: Context, found: Source, wish: Wish) -> dict[str, Any]:
     """The set and the moment, told."""
-    question = ["plan", *(["--at", wish.at] if wish.at else [])]
+    question = ["plan", *([f"--at={wish.at}"] if wish.at else [])]
     with context.report.step("Look into the repository") as step:
         plan: dict[str, Any] = asking.alone(context, apart.write(context, found), *question, on_step=step.update)
         step.done(plan["repository"])

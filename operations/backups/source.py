@@ -37,7 +37,7 @@ class Source:
 def resolve(deployment: Deployment, wanted: str) -> Source:
     """The repository that --from names. Raises `StackError` when it cannot be one."""
     if "/" in wanted:
-        folder = _folder(Path(wanted).expanduser().resolve())
+        folder = _folder(_path(wanted))
         return _opened(Source(folder.name, str(folder.parent), _secrets(deployment)))
     if not wanted or wanted == deployment.name:
         return _opened(_of(deployment, deployment.name))
@@ -63,6 +63,16 @@ def _secrets(deployment: Deployment) -> Path:
     if deployment.env_file.exists() or deployment.name == PROD:
         return deployment.secrets()
     return (deployment.home / "secrets").resolve()
+
+
+def _path(wanted: str) -> Path:
+    try:
+        path = Path(wanted).expanduser().resolve()
+        path.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        # Longer than a name may be; the home of nobody.
+        raise StackError(f"--from {wanted!r} is no folder: {error}", "a folder with backups", "correct it") from error
+    return path
 
 
 def _folder(path: Path) -> Path:

@@ -32,7 +32,7 @@ def show(context: Context, *, as_json: bool) -> None:
     context.deployment.require_env()
     answer = asking.running(context, "list")
     if as_json:
-        context.report.console.print_json(json.dumps(answer))
+        context.report.console.print_json(json.dumps(answer), ensure_ascii=True)
         return
     context.report.show(shown.listing(answer["sets"]))
     if answer["sets"]:

@@ -1,5 +1,6 @@
 """Settings and secrets of a deployment that comes back: which are the backup's, and which stay its own."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ OWN = ("SECRETS_DIR", "DOCKER_SOCKET", "BASE_IMAGE", "PACKAGE_INDEX")
 PAUSED = "deploy/overlays/paused.yml"
 # A copy beside the original is reached by its own port, tells nobody anything, and starts nothing by itself.
 OF_A_COPY = {"SITE_ADDRESS": "", "GATEWAY_BIND": "127.0.0.1", "SMTP_HOST": "", "ALERT_EMAIL_TO": ""}
+# Names that secrets have, of which none leaves its folder.
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 TELLING = ("alert_webhook_url", "smtp_password")
 
 
@@ -49,7 +52,7 @@ def write_secrets(directory: Path, texts: Mapping[str, str], *, overwrite: bool)
     written = []
     for name, text in sorted(texts.items()):
         # A name from the repository becomes a path.
-        if "/" in name or not record.is_kept(name):
+        if not FILE.fullmatch(name) or not record.is_kept(name):
             continue
         path = directory / name
         if secret_files.create(path, text):

@@ -44,7 +44,7 @@ def show(origin: Context, *, as_json: bool) -> int:
     """List the branches of a deployment."""
     rows = collect(origin, sizes=True)
     if as_json:
-        origin.report.console.print_json(json.dumps([asdict(row) for row in rows]))
+        origin.report.console.print_json(json.dumps([asdict(row) for row in rows]), ensure_ascii=True)
         return 0
     if rows:
         origin.report.show(_table(rows))

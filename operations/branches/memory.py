@@ -56,5 +56,5 @@ def share(config: dict[str, Any], budget: int) -> Shares:
 
 def _mib(size: object) -> int:
     """A size as Compose or a label writes it, in MiB; 0 for none."""
-    match = re.fullmatch(r"(\d+)([bkmg]?)b?", str(size or "").strip().lower())
+    match = re.fullmatch(r"([0-9]{1,18})([bkmg]?)b?", str(size or "").strip().lower())
     return int(match[1]) * UNITS[match[2]] // MIB if match else 0

@@ -1,7 +1,7 @@
 """BRANCH_* of production's .env."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 
 from operations.errors import StackError
 
@@ -41,9 +41,19 @@ def of(values: dict[str, str], locations: list[str]) -> Settings:
         memory_mib=_number(values, "BRANCH_MEMORY_MB", 6144, least=1),
         days=_number(values, "BRANCH_DAYS", 7, least=0),
         secrets=names,
-        bind=values.get("BRANCH_BIND") or "127.0.0.1",
+        bind=_address(values),
         networks=_range(values),
     )
+
+
+def _address(values: dict[str, str]) -> str:
+    text = values.get("BRANCH_BIND") or "127.0.0.1"
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise StackError(
+            f"BRANCH_BIND is {text!r}", "an IP address of this machine, such as 127.0.0.1", "correct it in .env"
+        ) from error
 
 
 def _range(values: dict[str, str]) -> IPv4Network:
@@ -67,6 +77,6 @@ def _no_range(text: str) -> StackError:
 
 def _number(values: dict[str, str], name: str, default: int, least: int) -> int:
     text = values.get(name) or str(default)
-    if not (text.isascii() and text.isdigit()) or int(text) < least:
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < least:
         raise StackError(f"{name} is {text!r}", f"a whole number from {least}", "correct it in .env")
     return int(text)

@@ -33,8 +33,8 @@ def resolve(origin: Context, wish: str) -> Source:
     root = origin.deployment.root
     if not wish:
         return Source(root, tree.resolve(origin.executor, root, None), as_it_lies=True)
-    path = Path(wish).expanduser().absolute()
-    if path.is_dir():
+    path = folder(wish)
+    if path is not None:
         if not (path / "code_locations").is_dir():
             raise StackError(
                 f"{path} has no code_locations/", "the root of a work tree of this repository", "name it, or a commit"
@@ -42,7 +42,7 @@ def resolve(origin: Context, wish: str) -> Source:
         return Source(path, tree.resolve(origin.executor, path, None), as_it_lies=True)
     # A name that begins with a hyphen would be an option to git.
     asked = ["rev-parse", "--verify", "--quiet", f"{wish}^{{commit}}"]
-    found = None if wish.startswith("-") else tree.git(origin.executor, root, *asked, check=False)
+    found = None if wish.startswith("-") or "\0" in wish else tree.git(origin.executor, root, *asked, check=False)
     if found is None or not COMMIT.fullmatch(found.stdout.strip()):
         raise StackError(
             f"{wish!r} is neither a directory nor a commit of this repository",
@@ -50,6 +50,16 @@ def resolve(origin: Context, wish: str) -> Source:
             "fetch it first: git fetch origin pull/1523/head, then --from FETCH_HEAD",
         )
     return Source(root, found.stdout.strip(), as_it_lies=False)
+
+
+def folder(text: str) -> Path | None:
+    """The folder that a text names; None where there is none, or where no folder could be called so."""
+    try:
+        path = Path(text).expanduser().absolute()
+        return path if path.is_dir() else None
+    except (OSError, ValueError, RuntimeError):
+        # Longer than a name may be; the home of nobody.
+        return None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """That workspace, services, folders, networks, volumes, secrets and access.yaml say the same of each location."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ KEEPER_OF_COPIES = "backup"
 # Of personal data, and then the owner's name.
 KEY = "personal_data_key_"
 EVERYWHERE = ("webserver", "daemon")
+NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{0,6})?|\.[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -243,14 +245,14 @@ def _secret_entries(model: Model, service: str) -> list[dict[str, Any]]:
 def memory(text: str) -> float | None:
     """Bytes of 512m, 1.5g and the like; None when it is something else."""
     number, unit = text[:-1], text[-1:].lower()
-    if unit not in "kmg" or not unit or not number.replace(".", "", 1).isdigit():
+    if unit not in "kmg" or not unit or not NUMBER.fullmatch(number):
         return None
     return float(number) * 1024 ** (1 + "kmg".index(unit)) or None
 
 
 def cpus(text: str) -> float | None:
     """A positive number of processors; None when it is something else."""
-    return float(text) or None if text.replace(".", "", 1).isdigit() else None
+    return float(text) or None if NUMBER.fullmatch(text) else None
 
 
 def _list(names: Any) -> str:

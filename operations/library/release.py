@@ -18,7 +18,7 @@ LIBRARY = "libraries/platform_kit"
 OF_RELEASES = f"--ignore={LIBRARY}/tests/test_release.py"
 # The time that files in a wheel have: the same source gives the same wheel, whoever builds it and when.
 EPOCH = "1735689600"
-VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})")
 BUMPS = ("major", "minor", "patch")
 
 

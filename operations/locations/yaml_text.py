@@ -13,6 +13,8 @@ from operations.errors import StackError
 
 Path: TypeAlias = tuple[str | int, ...]
 Match: TypeAlias = Callable[[Any], bool]
+# What PyYAML ends in: its own errors, and those of numbers and dates that only look like one, such as 2026-99-99.
+FAILURES = (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -105,7 +107,7 @@ class YamlText:
     def _read(self, text: str, what: str) -> Any:
         try:
             return _apart(yaml.load(text, Loader=_Loader))  # noqa: S506  a SafeLoader
-        except yaml.YAMLError as error:
+        except FAILURES as error:
             raise self._by_hand(what) from error
 
     def _accept(self, text: str, as_meant: bool, what: str) -> None:
@@ -134,7 +136,7 @@ class YamlText:
 def _load(text: str, file: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError as error:
+    except FAILURES as error:
         raise StackError(
             f"{file} is no YAML: {error}", "a file that ./stack check accepts", f"correct {file}"
         ) from error

@@ -1,6 +1,7 @@
 """A location's migrations on this machine: in the environment of its tests, which has a Postgres server as a wheel."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ from operations.testing import environments
 from operations.testing.suites import SHARED
 
 SECONDS = 300
+# It becomes the first line of a Python file, and its name.
+MESSAGE = re.compile(r"[^\"\\]{1,200}")
 
 
 def new(context: Context, name: str, message: str, *, empty: bool) -> int:
     """Write a revision, formatted as the project's files are."""
+    if not MESSAGE.fullmatch(message) or not message.isprintable() or not message.strip():
+        raise StackError(
+            f"{message[:80]!r} says nothing that can head a migration",
+            'one line of up to 200 characters, without " and \\',
+            "say what changes in a few words",
+        )
     told = _told(context, name, "new", *(["--empty"] if empty else []), "--", message)
     if told.get("file") is None:
         context.report.say("The models say nothing that the revisions do not make already; nothing was written.")

@@ -57,7 +57,7 @@ def _reconcile(context: typer.Context, stack: Context, *, dry_run: bool, retry: 
     if outcome is None:
         outcome = _locked(context, dry_run=dry_run, retry=retry, as_json=as_json)
     if as_json:
-        console.print_json(json.dumps(outcome.document(stack.deployment.name)))
+        console.print_json(json.dumps(outcome.document(stack.deployment.name)), ensure_ascii=True)
     end_with(outcome.code)
 
 

@@ -68,6 +68,10 @@ class Repository:
         remote = self._config(f"branch.{current}.remote") if current else ""
         upstream = self._config(f"branch.{current}.merge").removeprefix("refs/heads/") if current else ""
         if wanted:
+            if not self._try("check-ref-format", f"refs/heads/{wanted}").ok:
+                raise StackError(
+                    f"RECONCILE_BRANCH is {wanted!r}", "the name of one branch", "correct RECONCILE_BRANCH in .env"
+                )
             return Branch(remote or "origin", wanted)
         if not remote or not upstream:
             raise StackError(

@@ -99,13 +99,21 @@ def _require_no_guard(here: environment_file.Setting) -> None:
 
 def _settings_text(tree: Path, named: str) -> str:
     path = tree / named
-    if Path(named).is_absolute() or ".." in Path(named).parts or not path.is_file():
+    if Path(named).is_absolute() or ".." in Path(named).parts or not _is_file_of(tree, path):
         raise StackError(
             f"{SETTING} is {named}, and the commit has no such file",
             "a file of the repository, or of a submodule, with lines KEY=value",
             f"add it, or empty {SETTING} in .env",
         )
     return _text(path)
+
+
+def _is_file_of(tree: Path, path: Path) -> bool:
+    """A link of the commit may lead to a file that is this machine's secret."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(tree.resolve())
+    except (OSError, ValueError):
+        return False
 
 
 def rewritten(text: str, changes: Changes) -> str:
@@ -116,9 +124,9 @@ def rewritten(text: str, changes: Changes) -> str:
         lines[present[key].line - 1] = None
     for key, value in changes.values.items():
         if key in present:
-            lines[present[key].line - 1] = f"{key}={value}"
+            lines[present[key].line - 1] = environment_file.line_of(key, value)
         else:
-            lines.append(f"{key}={value}")
+            lines.append(environment_file.line_of(key, value))
     return "\n".join(line for line in lines if line is not None) + "\n"
 
 

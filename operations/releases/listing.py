@@ -21,7 +21,7 @@ def show(context: Context, *, as_json: bool) -> int:
     marked = in_force(deployment, releases)
     if as_json:
         told = [{**asdict(each), "in_force": each in marked} for each in releases]
-        context.report.console.print_json(json.dumps(told))
+        context.report.console.print_json(json.dumps(told), ensure_ascii=True)
         return 0
     if not releases:
         context.report.say(f"Nothing was deployed yet. {deployment.stack} deploy LOCATION makes the first release.")

@@ -10,7 +10,7 @@ from operations.locations import plan
 
 # Built by ./stack up from the checkout as it is; another content each time, and no release.
 LOCAL = "local"
-_TAG = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+_TAG = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}")
 
 
 def new(commit: str, at: datetime | None = None) -> str:

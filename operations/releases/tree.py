@@ -80,8 +80,11 @@ def remove(area: Path) -> None:
 
 def resolve(executor: Executor, repository: Path, commit: str | None) -> str:
     """The full id of a commit, of the one that is checked out unless another is named."""
-    found = git(executor, repository, "rev-parse", "--verify", "--quiet", f"{commit or 'HEAD'}^{{commit}}", check=False)
-    if found.ok:
+    # A name that begins with a hyphen would be an option to git.
+    wanted = "HEAD" if commit is None else commit
+    asked = ["rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}"]
+    found = None if wanted.startswith("-") or "\0" in wanted else git(executor, repository, *asked, check=False)
+    if found is not None and found.ok:
         return found.stdout.strip()
     inside = git(executor, repository, "rev-parse", "--is-inside-work-tree", check=False)
     if not inside.ok:
@@ -91,7 +94,9 @@ def resolve(executor: Executor, repository: Path, commit: str | None) -> str:
             "git clone the deployment's repository, or git init and commit",
         )
     raise StackError(
-        f"{repository} has no commit {commit or 'yet'}", "a commit that git knows", "git fetch, or name another"
+        f"{repository} has no commit {'yet' if commit is None else repr(commit)}",
+        "a commit that git knows",
+        "git fetch, or name another",
     )
 
 

@@ -35,7 +35,7 @@ def show(context: Context, begin: str, user: str, *, as_json: bool) -> int:
         missing.append(f"what schedules and sensors launched: {error}")
     wanted = sorted(entry for entry in entries if entry.time >= start and user in ("", entry.who))
     if as_json:
-        context.report.console.print_json(json.dumps([entry.as_dict() for entry in wanted]))
+        context.report.console.print_json(json.dumps([entry.as_dict() for entry in wanted]), ensure_ascii=True)
     else:
         context.report.show(_table(wanted))
     for trail in missing:

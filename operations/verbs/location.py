@@ -24,7 +24,12 @@ from operations.report import Report
 from operations.verbs import check
 
 # A digest says which image; a tag says which one somebody may replace tomorrow.
-REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+REFERENCE = re.compile(
+    rf"(?:[a-z0-9]+(?:[.-]+[a-z0-9]+)*(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+LONGEST = 300
 GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -99,7 +104,7 @@ def _require_sense(wish: Wish) -> None:
 
 
 def _require_reference(reference: str) -> None:
-    if not REFERENCE.fullmatch(reference):
+    if len(reference) > LONGEST or not REFERENCE.fullmatch(reference):
         raise StackError(f"{reference!r} is no reference of an image", "REGISTRY/NAME@sha256:DIGEST", "correct --image")
 
 

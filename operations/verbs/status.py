@@ -55,7 +55,7 @@ def status(context: Context, *, as_json: bool) -> int:
             "run_containers": running_runs,
             "problem": problem,
         }
-        context.report.console.print_json(json.dumps(document))
+        context.report.console.print_json(json.dumps(document), ensure_ascii=True)
         return 0 if well else 1
     context.report.show(_services_table(services))
     if problem:

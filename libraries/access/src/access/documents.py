@@ -1,4 +1,4 @@
-"""YAML that remembers its lines and refuses duplicate keys.
+"""YAML that remembers its lines, refuses duplicate keys, and fails in one kind of error whatever is written in it.
 
 PyYAML silently lets the last of two equal keys win: of two `ingestion:` blocks one would grant nothing, unseen.
 """
@@ -17,26 +17,36 @@ class Document:
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        loader = yaml.SafeLoader(text)
-        try:
-            self._root = loader.get_single_node()
-            self._refuse_duplicates(self._root)
-            self.data: Any = None if self._root is None else loader.construct_document(self._root)
-        except yaml.MarkedYAMLError as error:
-            line = None if error.problem_mark is None else error.problem_mark.line + 1
-            raise AccessError(file, line, f"is not valid YAML: {error.problem or error.context}") from error
-        except yaml.YAMLError as error:
-            raise AccessError(file, None, f"is not valid YAML: {error}") from error
-        finally:
-            loader.dispose()
+        self._known: set[int] = set()
+        self._root, self.data = self._parsed(text)
         if self.data is None:
             raise AccessError(file, None, "is empty; expected YAML with top-level keys")
         if not isinstance(self.data, dict):
             raise AccessError(file, 1, f"expected top-level keys, found {show(self.data)}")
 
+    def _parsed(self, text: str) -> tuple[yaml.Node | None, Any]:
+        loader = None
+        try:
+            loader = yaml.SafeLoader(text)
+            root = loader.get_single_node()
+            self._refuse_duplicates(root)
+            return root, None if root is None else loader.construct_document(root)
+        except AccessError:
+            raise
+        except yaml.MarkedYAMLError as error:
+            line = None if error.problem_mark is None else error.problem_mark.line + 1
+            raise AccessError(self.file, line, f"is not valid YAML: {error.problem or error.context}") from error
+        except yaml.YAMLError as error:
+            raise AccessError(self.file, None, f"is not valid YAML: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            raise AccessError(self.file, None, "is nested too deep; expected a few levels") from error
+        finally:
+            if loader is not None:
+                loader.dispose()
+
     def error(self, path: Sequence[Hashable], message: str) -> AccessError:
         """An error about the part of the file at this path."""
-        where = ".".join(str(part) for part in path)
+        where = ".".join(str(part) if str(part).isprintable() else repr(part) for part in path)
         return AccessError(self.file, self._line(path), f"{where}: {message}" if where else message)
 
     def _line(self, path: Sequence[Hashable]) -> int | None:
@@ -57,6 +67,9 @@ class Document:
             raise AccessError(
                 self.file, parents[-1].start_mark.line + 1, "an alias refers to what it is itself part of"
             )
+        if id(node) in self._known:
+            # An alias: looked at where its anchor is. Followed each time, few lines would take hours.
+            return
         parents = (*parents, node) if node is not None else ()
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
@@ -70,10 +83,22 @@ class Document:
                 if name in seen:
                     raise AccessError(self.file, line, f"key {name!r} is given twice; first in line {seen[name]}")
                 seen[name] = line
+                self._refuse_unreadable(key)
                 self._refuse_duplicates(value, parents)
         elif isinstance(node, yaml.SequenceNode):
             for value in node.value:
                 self._refuse_duplicates(value, parents)
+        elif isinstance(node, yaml.ScalarNode):
+            self._refuse_unreadable(node)
+        self._known.add(id(node))
+
+    def _refuse_unreadable(self, node: yaml.ScalarNode) -> None:
+        """PyYAML takes 2026-99-99 for a date and 0x_ for a number, and fails in errors that are none of its own."""
+        try:
+            yaml.constructor.SafeConstructor().construct_object(node)
+        except (ValueError, KeyError, AttributeError) as error:
+            found = f"found {node.value[:80]!r}, which YAML takes for a {node.tag.rpartition(':')[2]} and cannot read"
+            raise AccessError(self.file, node.start_mark.line + 1, f"{found}; expected quotes around a name") from error
 
 
 def read_document(path: str | Path) -> Document:
