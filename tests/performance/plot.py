@@ -67,6 +67,7 @@ def _ladder(axes: Axes, found: Mapping[str, Any]) -> None:
 
 def _throughput(axes: Axes, found: Mapping[str, Any]) -> None:
     rates = {side: spread.middle for side in SIDES if (spread := Spread.of(found.get(side)))}
+    axes.set_visible(bool(rates))
     bars = axes.bar(list(rates), list(rates.values()), color=COLOURS["run started"], width=0.6)
     axes.bar_label(bars, fmt="%.0f", color=INK)
     axes.set_title("Runs a minute,\n12 at once", color=INK, loc="left", fontsize=10)
