@@ -85,7 +85,7 @@ def build(origin: Context, branch: Context, recipes: Mapping[str, Recipe], share
                 "every named or changed location to build",
                 "correct it and repeat the command; --verbose shows the whole output" + _why_withheld(withheld),
             )
-        step.done(f"{progress.built} steps run, {progress.cached} unchanged")
+        step.done(progress.told)
 
 
 def _why_withheld(names: Sequence[str]) -> str:

@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from operations import docker
-from operations.build_progress import BuildProgress
+from operations import build_progress, docker
 from operations.context import Context
 from operations.deployment import Deployment
-from operations.errors import StackError
 from operations.reconcile import drift
 
 
@@ -34,12 +32,10 @@ def build(context: Context, candidate: Deployment, services: list[str]) -> None:
     if not services:
         return
     with context.report.step("Build " + ", ".join(services)) as step:
-        progress = BuildProgress(step)
-        result = context.executor.stream(docker.build(candidate, services), progress.line, check=False)
-        if not result.ok:
-            raise StackError(
-                f"the build failed: {progress.failure(result.last_words)}",
-                "every image of the commit to build; nothing was changed, and what runs goes on",
-                "correct what it complains about and push; after a registry or an index was away: reconcile --retry",
-            )
-        step.done(f"{progress.built} steps run, {progress.cached} unchanged")
+        build_progress.build(
+            step,
+            context.executor,
+            docker.build(candidate, services),
+            "every image of the commit to build; nothing was changed, and what runs goes on",
+            "correct what it complains about and push; after a registry or an index was away: reconcile --retry",
+        )

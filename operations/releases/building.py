@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from operations import docker
-from operations.build_progress import BuildProgress
+from operations import build_progress, docker
 from operations.context import Context
 from operations.deployment import Deployment
 from operations.errors import StackError
@@ -105,16 +104,13 @@ def build(
     file = root.with_name("build.json")
     file.write_text(description(context.deployment, root, config, chosen, trials=trials), encoding="utf-8")
     with context.report.step("Build " + ", ".join(chosen)) as step:
-        progress = BuildProgress(step)
-        command = docker.compose_of(context.deployment, root, [file], "--progress", "plain", "build")
-        result = context.executor.stream(command, progress.line, check=False)
-        if not result.ok:
-            raise StackError(
-                f"the build failed: {progress.failure(result.last_words)}",
-                "every image to build; nothing was changed, and what runs goes on",
-                "correct what it complains about, commit, and repeat; --verbose shows the whole output",
-            )
-        step.done(f"{progress.built} steps run, {progress.cached} unchanged")
+        build_progress.build(
+            step,
+            context.executor,
+            docker.compose_of(context.deployment, root, [file], "--progress", "plain", "build"),
+            "every image to build; nothing was changed, and what runs goes on",
+            "correct what it complains about, commit, and repeat; --verbose shows the whole output",
+        )
 
 
 def remove(context: Context, images: Sequence[str]) -> None:

@@ -87,12 +87,7 @@ class FakeExecutor:
     def stream(
         self, args: Sequence[str], on_line: Line, *, env: Mapping[str, str] | None = None, check: bool = True
     ) -> Result:
-        result = self.run(args, env=env, check=False)
-        for line in (result.stdout + result.stderr).splitlines():
-            on_line(line)
-        if check and not result.ok:
-            raise CommandError(result)
-        return result
+        return line_by_line(self.run(args, env=env, check=False), on_line, check=check)
 
     def ran(self, *words: str) -> list[list[str]]:
         """Calls that contain these words in a row."""
@@ -104,6 +99,15 @@ class FakeExecutor:
                 found = results[0] if len(results) == 1 else results.pop(0)
                 return Result(tuple(args), found.code, found.stdout, found.stderr)
         return Result(tuple(args), 0)
+
+
+def line_by_line(result: Result, on_line: Line, *, check: bool) -> Result:
+    """A result as it would have been streamed."""
+    for line in (result.stdout + result.stderr).splitlines():
+        on_line(line)
+    if check and not result.ok:
+        raise CommandError(result)
+    return result
 
 
 KILLED = 137

@@ -15,7 +15,7 @@ from operations import environment_file, gateway
 from operations.context import Context
 from operations.execute import CommandError, Line, Result
 from operations.releases import history, journal, tags
-from operations.tests.fakes import Machine, container
+from operations.tests.fakes import Machine, container, line_by_line
 
 COMMIT = "0a1b2c3d4e5f" + "0" * 28
 DOCKERFILE = "FROM x AS location\nFROM location AS tests\n"
@@ -50,12 +50,19 @@ class Stepped:
     def stream(
         self, args: Sequence[str], on_line: Line, *, env: Mapping[str, str] | None = None, check: bool = True
     ) -> Result:
-        result = self.run(args, env=env, check=False)
-        for line in (result.stdout + result.stderr).splitlines():
-            on_line(line)
-        if check and not result.ok:
-            raise CommandError(result)
-        return result
+        return line_by_line(self.run(args, env=env, check=False), on_line, check=check)
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch, *functions: tuple[Any, str]) -> None:
+        """Make each call of these functions of modules a step as well, before it is done."""
+        for module, name in functions:
+            monkeypatch.setattr(module, name, self._stepped(name, getattr(module, name)))
+
+    def _stepped(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            self.tick(name)
+            return original(*args, **kwargs)
+
+        return stepped
 
     def tick(self, what: str) -> None:
         """One step; the one to stop at does not happen."""
@@ -349,22 +356,10 @@ def make(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> World:
         file.write("".join(f"{tags.variable(name)}=local\n" for name in LOCATIONS))
     machine.executor = world  # type: ignore[assignment]
     monkeypatch.setattr(gateway, "as_admin", lambda _: FakeGraphQL(world))
-    for module, name in (
-        (journal, "write"),
-        (journal, "forget"),
-        (history, "record"),
-        (environment_file, "set_value"),
-    ):
-        monkeypatch.setattr(module, name, _stepped(world, name, getattr(module, name)))
+    world.watch(
+        monkeypatch, (journal, "write"), (journal, "forget"), (history, "record"), (environment_file, "set_value")
+    )
     return world
-
-
-def _stepped(world: World, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    def stepped(*args: Any, **kwargs: Any) -> Any:
-        world.tick(name)
-        return original(*args, **kwargs)
-
-    return stepped
 
 
 def consistent(world: World, context: Context) -> None:

@@ -5,7 +5,7 @@ left; and it can be interrupted, or killed, at any of them. Files are the real o
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -321,23 +321,15 @@ def make(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(users, "ROUNDS", 4)
     monkeypatch.setattr(moving, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(check_verb, "check", lambda *_, **__: 0)
-    for module, name in (
+    world.watch(
+        monkeypatch,
         (journal, "write"),
         (journal, "forget"),
         (stamp, "write"),
         (history, "record"),
         (whole_file, "replace"),
-    ):
-        monkeypatch.setattr(module, name, _stepped(world, name, getattr(module, name)))
+    )
     return world
-
-
-def _stepped(world: World, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    def stepped(*args: Any, **kwargs: Any) -> Any:
-        world.tick(name)
-        return original(*args, **kwargs)
-
-    return stepped
 
 
 def settled(context: Context) -> bool:

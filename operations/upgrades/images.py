@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from operations import docker
-from operations.build_progress import BuildProgress
+from operations import build_progress, docker
 from operations.context import Context
-from operations.errors import StackError
 from operations.releases import tags
 
 NEXT, BEFORE = "next", "before-upgrade"
@@ -61,18 +59,13 @@ def build(context: Context, images: Images) -> None:
     file.write_text(json.dumps(document), encoding="utf-8")
     try:
         with context.report.step("Build images") as step:
-            progress = BuildProgress(step)
-            command = docker.compose_of(
-                context.deployment, context.deployment.root, [file], "--progress", "plain", "build"
+            build_progress.build(
+                step,
+                context.executor,
+                docker.compose_of(context.deployment, context.deployment.root, [file], "--progress", "plain", "build"),
+                "every image of the release to build; nothing was changed, and what runs goes on",
+                "correct what it complains about and repeat; --verbose shows the whole output",
             )
-            result = context.executor.stream(command, progress.line, check=False)
-            if not result.ok:
-                raise StackError(
-                    f"the build failed: {progress.failure(result.last_words)}",
-                    "every image of the release to build; nothing was changed, and what runs goes on",
-                    "correct what it complains about and repeat; --verbose shows the whole output",
-                )
-            step.done(f"{progress.built} steps run, {progress.cached} unchanged")
     finally:
         file.unlink(missing_ok=True)
 

@@ -1,21 +1,15 @@
 """dev: the code locations on this machine, without Docker, for one developer."""
 
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-from operations import locks
+from operations import locks, signals
 from operations.context import Context
 from operations.development import places, processes
 from operations.development.locations import discover
 from operations.development.places import Places
 from operations.development.world import World
 from operations.errors import StackError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def dev(context: Context, wanted: list[str], port: int) -> int:
@@ -25,7 +19,7 @@ def dev(context: Context, wanted: list[str], port: int) -> int:
     if taken:
         raise StackError(taken, "a free port for the webserver", f"end what has it, or ./stack dev --port {port + 1}")
     place = Places(context.deployment.root, places.developer())
-    with locks.hold(place.home / "lock", "./stack dev", f"for {place.developer}"), _ending_by_signal():
+    with locks.hold(place.home / "lock", "./stack dev", f"for {place.developer}"), signals.as_interrupts():
         place.make()
         # In /tmp, because a socket's path may have no more than 108 characters.
         with processes.adopting(), tempfile.TemporaryDirectory(prefix="stack-dev-") as sockets:
@@ -37,25 +31,7 @@ def dev(context: Context, wanted: list[str], port: int) -> int:
                 context.report.say()
             finally:
                 # A second Ctrl-C would leave processes behind; ending takes seconds.
-                for each in SIGNALS:
-                    signal.signal(each, signal.SIG_IGN)
+                signals.ignore()
                 with context.report.step("End all processes"):
                     world.end()
     return 0
-
-
-@contextmanager
-def _ending_by_signal() -> Iterator[None]:
-    """A closed terminal and `kill` end it as Ctrl-C does."""
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    for each in before:
-        signal.signal(each, _interrupt)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

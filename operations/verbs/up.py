@@ -1,7 +1,6 @@
 """up: from a bare machine to a deployment that answers. Checks first; what exists already stays as it is."""
 
-from operations import base_image, docker, external, gateway, live_networks, preflight, prepare, waiting
-from operations.build_progress import BuildProgress
+from operations import base_image, build_progress, docker, external, gateway, live_networks, preflight, prepare, waiting
 from operations.context import Context
 from operations.errors import StackError
 from operations.execute import CommandError
@@ -43,15 +42,13 @@ def _build(context: Context) -> None:
     with context.report.step("Build images") as step:
         # What a release is called never gets another content.
         services = standing.to_build(context.config["services"])
-        progress = BuildProgress(step)
-        result = context.executor.stream(docker.build(context.deployment, services), progress.line, check=False)
-        if not result.ok:
-            raise StackError(
-                f"the build failed: {progress.failure(result.last_words)}",
-                "every image to build",
-                "correct what it complains about and repeat; --verbose shows the whole output",
-            )
-        step.done(f"{progress.built} steps run, {progress.cached} unchanged")
+        build_progress.build(
+            step,
+            context.executor,
+            docker.build(context.deployment, services),
+            "every image to build",
+            "correct what it complains about and repeat; --verbose shows the whole output",
+        )
 
 
 def _start(context: Context) -> None:

@@ -1,19 +1,16 @@
 """Both deployments, from nothing to nothing."""
 
 import shutil
-import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from operations import signals
 from tests.performance.plain import Plain
 from tests.performance.programs import say
 from tests.performance.stack import Stack
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ def both(folder: Path, rounds: int, *, keep: bool) -> Iterator[Both]:
     place = folder / name
     place.mkdir(parents=True)
     made: list[Plain | Stack] = []
-    with _interrupted_by_signals():
+    with signals.as_interrupts():
         try:
             say("Making the files of both deployments")
             for make, part in ((Plain, "plain"), (Stack, "stack")):
@@ -43,8 +40,7 @@ def both(folder: Path, rounds: int, *, keep: bool) -> Iterator[Both]:
             yield Both(plain, stack, rounds)
         finally:
             # A second Ctrl-C would leave containers behind; killing them takes seconds.
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_IGN)
+            signals.ignore()
             _end(place, made, keep=keep)
 
 
@@ -58,20 +54,3 @@ def _end(place: Path, made: list[Plain | Stack], *, keep: bool) -> None:
         for one in made:
             one.remove()
         shutil.rmtree(place, ignore_errors=True)
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """A closed terminal and `kill` end it as Ctrl-C does."""
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    for each in before:
-        signal.signal(each, _interrupt)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

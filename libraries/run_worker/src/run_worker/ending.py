@@ -17,7 +17,7 @@ def end(code: int) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        # None where a program closed it for good; a pipe that nobody reads is no reason to fail now.
+        # None where a program closed it for good. What cannot be written is an error, as to Python itself.
         if stream is not None and not stream.closed:
             try:
                 stream.flush()
