@@ -4,7 +4,13 @@ Dagster's own class opens a connection for every statement, because a process ma
 and to open a connection costs more than what is then asked: 300 events took 7.1 s without and 0.8 s with a pool.
 """
 
+# ruff: noqa: E402 - what is imported first decides what the rest imports.
+
 from typing import Any
+
+from pooled_storage.deferred import defer
+
+defer()
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
