@@ -14,8 +14,9 @@ from tests.support.graphql import GraphQL
 
 # Samples that are measured. Whoever has removed them gets the other measurements.
 KEPT = ("ingestion", "analytics")
-# Two copies of a location with plain's definitions: one starts its runs cold, one keeps a container warm.
-COLD, WARM = "cold", "warm"
+# Two copies of a location with plain's definitions: one starts its runs cold, one keeps containers warm, as many as
+# runs may go on at once.
+COLD, WARM, KEPT_WARM = "cold", "warm", 12
 TEST = '''"""The location has what is launched."""
 
 from {name}.definitions import defs
@@ -54,9 +55,9 @@ class Stack:
             self._define(name)
         others = [name for name in locations.shipped() if name not in self.samples]
         remove_locations(self.root, others, self._stack)
-        self._replace(
-            "docker-compose.yml", f'code-location: {COLD}, {LIMITS}, run.warm: "1"', f"code-location: {COLD}, {LIMITS}"
-        )
+        for name, label in ((COLD, ""), (WARM, f', run.warm: "{KEPT_WARM}"')):
+            shown = f"code-location: {name}, {LIMITS}"
+            self._replace("docker-compose.yml", f'{shown}, run.warm: "1"', f"{shown}{label}")
         # Plain has no limit for one location; with its 8 of 12 the stack could not be compared.
         self._replace("dagster.yaml", "limit: 8", "limit: 12")
         if "analytics" in self.samples:

@@ -27,7 +27,7 @@ query Tagged($tags: [ExecutionTag!]) {
 def measure(both: Both) -> dict[str, Any]:
     """Plain, cold and warm in turn."""
     sides = {"plain": (both.plain.client, plain.LOCATION), COLD: (both.stack.client, COLD)}
-    # From its first run on a location keeps a container warm.
+    # From its first run on a location keeps containers warm.
     one_run(both.stack.client, WARM)
     if wait_for_warm(both.stack):
         sides[WARM] = (both.stack.client, WARM)
@@ -35,6 +35,8 @@ def measure(both: Both) -> dict[str, Any]:
     rounds = max(1, both.rounds // ROUNDS_FOR_ONE)
     for number in range(1, rounds + 1):
         for side, (client, location) in sides.items():
+            if side == WARM:
+                wait_for_warm(both.stack)
             found[side].append(many(client, location))
             say(f"  {number}/{rounds}: {side} {found[side][-1]:.1f} runs a minute")
     return found

@@ -51,7 +51,7 @@ class Settings(BaseModel):
     run_default_pids: int = Field(default=512, ge=16, le=32768)
     # Containers that wait for a run: all locations' together (0: none), how long one may wait, for how long nobody must
     # have asked for a run before more are made, and what the machine must have left.
-    run_warm_max: int = Field(default=8, ge=0)
+    run_warm_max: int = Field(default=16, ge=0)
     run_warm_max_age: Duration = 3600.0
     run_warm_quiet: Duration = 2.0
     run_warm_min_free: Memory = 1024**3
