@@ -175,7 +175,7 @@ def _not_started(context: Context, error: CommandError) -> StackError:
             and not each.is_well
         ):
             output = context.executor.run(docker.logs(context.deployment, each.service, 10), check=False).stdout.strip()
-            told.append(f"{each.service} is {each.state} ({each.exit_code})\n{up._end(output)}")
+            told.append(f"{each.service} is {each.state} ({each.exit_code})\n{up.last_lines(output)}")
     return StackError("\n".join(told) or error.found, "every service healthy", "correct what it says, and commit")
 
 
@@ -184,7 +184,7 @@ def _load(context: Context, upgrade: Upgrade) -> list[str]:
     found = up.load(context)
     wrong = [each for each in found if each.error and each.name not in upgrade.broken]
     if wrong:
-        told = "\n".join(f"{each.name}:\n{up._end(each.error)}" for each in wrong)
+        told = "\n".join(f"{each.name}:\n{up.last_lines(each.error)}" for each in wrong)
         raise StackError(
             f"code locations that loaded before do not load with the new release:\n{told}",
             "every location to load, or to fail as it did before",

@@ -124,7 +124,7 @@ def _finish(context: Context, locations: list[gateway.Location]) -> int:
     broken = [location for location in locations if location.error]
     for location in broken:
         context.report.problem(
-            f"code location {location.name} does not load:\n{_end(location.error)}",
+            f"code location {location.name} does not load:\n{last_lines(location.error)}",
             "its definitions to load; the others work meanwhile",
             f"correct code_locations/{location.name} and repeat",
         )
@@ -143,5 +143,6 @@ def _finish(context: Context, locations: list[gateway.Location]) -> int:
     return LOCATIONS_BROKEN if broken else 0
 
 
-def _end(error: str) -> str:
+def last_lines(error: str) -> str:
+    """What matters of a long message is at its end."""
     return "\n".join(f"    {line}" for line in error.splitlines()[-12:])
