@@ -116,15 +116,33 @@ project.PREPARED = __import__("pathlib").Path(%r)
 from analytics.definitions import defs
 print(len(defs().resolve_asset_graph().get_all_asset_keys()))
 """
+LOADED = """
+import sys
+from analytics import project
+project.PREPARED = __import__("pathlib").Path(%r)
+from analytics.definitions import defs
+defs().resolve_asset_graph()
+print(*({name.partition(".")[0] for name in sys.modules} & {"dagster_dbt", "dbt", "duckdb"}))
+from dbt.version import __version__
+"""
+
+
+def in_production(source: str, prepared: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES", "DEVELOPER"))}
+    environment.update(DEPLOYMENT="prod", CODE_LOCATION="analytics")
+    return subprocess.run(
+        [sys.executable, "-c", source % str(prepared)], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_definitions_load_in_production_without_database_network_or_secret(prepared: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("POSTGRES", "DEVELOPER"))}
-    environment.update(DEPLOYMENT="prod", CODE_LOCATION="analytics")
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD % str(prepared)], env=environment, capture_output=True, text=True, check=False
-    )
+    done = in_production(LOAD, prepared)
     assert done.stdout.strip() == "15", done.stderr
+
+
+def test_a_code_server_holds_neither_dbt_nor_duckdb_which_its_process_never_uses(prepared: Path) -> None:
+    done = in_production(LOADED, prepared)
+    assert (done.returncode, done.stdout.split()) == (0, ["dagster_dbt"]), done.stderr
 
 
 def test_the_environment_is_read_by_the_platform_kit_alone() -> None:

@@ -44,7 +44,7 @@ def session(root: Path) -> duckdb.DuckDBPyConnection:
     """What dbt-duckdb does with the profile's local target."""
     credentials = DuckDBCredentials.from_dict(profile(root))
     plugin = lake_session.Plugin("lake_session", {}, credentials)
-    config: dict[str, Any] = {"access_mode": "READ_ONLY"}
+    config: dict[str, Any] = {}
     plugin.update_connection_config(credentials, config)
     connection = duckdb.connect(credentials.path, config=config)
     plugin.configure_connection(connection)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from analytics import without_dbt  # noqa: F401  before anything in defs/ imports dagster-dbt
 from platform_kit.costs import measured
 
 

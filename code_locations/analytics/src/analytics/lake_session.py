@@ -1,7 +1,7 @@
 """Plugin of dbt-duckdb, named in profiles.yml: makes each DuckDB session ready to attach lakes.
 
-It runs in dbt's own process and in the run's (which reads columns and row counts afterwards). Passwords go from
-platform_kit.environment into DuckDB's secrets: no profile, manifest, log or command line ever holds one.
+It runs in dbt's own process. Passwords go from platform_kit.environment into DuckDB's secrets: no profile, manifest,
+log or command line ever holds one.
 """
 
 import os
@@ -27,9 +27,6 @@ class Plugin(BasePlugin):
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
         """Settings that DuckDB takes only when it starts."""
-        # dagster-dbt opens a second, read-only session on the same file; with lakes there is no file to share.
-        creds.path = ":memory:"
-        config.pop("access_mode", None)
         config.update(
             memory_limit=f"{int(memory_bytes() * DUCKDB_SHARE) >> 20}MiB",
             # What does not fit is spilled to the lake's volume: /tmp is memory, and spilling there ends in a kill.
