@@ -68,9 +68,10 @@ RUN --mount=type=bind,from=installer,source=/opt/uv,target=/opt/uv --mount=type=
     fi \
  && rm -rf /build
 COPY deploy/images/entrypoint /usr/local/bin/entrypoint
-# What dagster.yaml names and every process of Dagster loads, those of code locations included; what waits for a run; and what
-# stands between a command and the container's log, so nothing that a container prints is stored as it is.
-COPY libraries/pooled_storage/src libraries/redaction/src libraries/run_worker/src /opt/libraries/
+# What dagster.yaml names and every process of Dagster loads, those of code locations included; what waits for a run; what
+# leaves out of a process that stays what it never uses; and what stands between a command and the container's log, so
+# nothing that a container prints is stored as it is.
+COPY libraries/lean_dagster/src libraries/pooled_storage/src libraries/redaction/src libraries/run_worker/src /opt/libraries/
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src:/opt/libraries PYTHONUNBUFFERED=1 \
     HOME=/tmp DAGSTER_DISABLE_TELEMETRY=1
 WORKDIR /app

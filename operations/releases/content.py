@@ -16,7 +16,7 @@ from operations.releases import history, tree
 IMAGES = "deploy/images"
 INDEX = "libraries/index"
 # In every image: what dagster.yaml names, and what stands between a command and its log.
-EVERYWHERE = ("pooled_storage", "redaction", "run_worker")
+EVERYWHERE = ("lean_dagster", "pooled_storage", "redaction", "run_worker")
 # Where packages are fetched from; what they are, the lock's hashes say.
 NOT_CONTENT = {"PACKAGE_INDEX", "LIBRARY_INDEX", "LIBRARY_INDEX_USER"}
 

@@ -45,6 +45,10 @@ def images() -> int:
 def run() -> int:
     """Dagster's daemon in this process until a signal ends it."""
     # Not for a health check, which runs every few seconds.
+    from lean_dagster import without_colours
+
+    without_colours()
+
     from dagster import DagsterInstance
     from dagster._core.workspace.load_target import WorkspaceFileTarget
     from dagster._daemon.controller import daemon_controller_from_instance

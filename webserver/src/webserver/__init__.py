@@ -1,1 +1,6 @@
 """Dagster's webserver, with roles per code location, attribution of what people do, and an audit log."""
+
+from lean_dagster import without_colours
+
+# Here, because it has to come before Dagster is imported.
+without_colours()

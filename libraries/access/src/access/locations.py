@@ -21,8 +21,8 @@ RESERVED = {
     "role or database in Postgres": ("dagster", "dagster_owner", "public", "none", "template0", "template1"),
     "catalog in DuckDB": ("main", "memory", "system", "temp"),
     "Python package": (
-        *("access", "platform_kit", "pooled_storage", "provisioning", "redaction", "run_launcher", "run_worker"),
-        *("dbt", "duckdb", "grpc", "polars", "pydantic", "yaml"),
+        *("access", "lean_dagster", "platform_kit", "pooled_storage", "provisioning", "redaction", "run_launcher"),
+        *("run_worker", "dbt", "duckdb", "grpc", "polars", "pydantic", "yaml"),
     ),
 }
 _ENTRY_KEYS = ("host", "port", "location_name")
