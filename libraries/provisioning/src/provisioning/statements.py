@@ -48,8 +48,11 @@ def join_role(name: str) -> Composable:
 
 
 def create_database(name: str, owner: str) -> Composable:
-    """A database; from template0, so that nothing an administrator left in template1 is in it."""
-    create = SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'")
+    """A database; from template0, so that nothing an administrator left in template1 is in it.
+
+    Its files are copied: read and written block by block, as by default, each took 8 MB of Postgres' memory and log.
+    """
+    create = SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8' STRATEGY FILE_COPY")
     return create.format(Identifier(name), Identifier(owner))
 
 
