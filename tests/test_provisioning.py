@@ -12,6 +12,7 @@ EVALUATIONS = """query Evaluations($runId: ID!) {
     ... on AssetCheckEvaluationEvent { evaluation { success description assetKey { path } } }
 } } } }"""
 ASSET = "platform/provisioning/ingestion"
+TELLS = "INSERT (asset_key, dagster_event_type, event, partition, run_id, step_key, timestamp)"
 # Where, what somebody does by hand, and what the check says of it.
 DRIFT = [
     ("dagster", "alter role ingestion connection limit 7", "role ingestion: connection limit: found 7, expected 100"),
@@ -23,7 +24,14 @@ DRIFT = [
     (
         "dagster",
         "grant delete on event_logs to ingestion",
-        "table event_logs of dagster: rights of ingestion: found DELETE, INSERT, SELECT, expected INSERT, SELECT",
+        f"table event_logs of dagster: rights of ingestion: found DELETE, {TELLS}, SELECT, expected {TELLS}, SELECT",
+    ),
+    (
+        "dagster",
+        "grant update (wipe_timestamp) on asset_keys to ingestion",
+        "table asset_keys of dagster: rights of ingestion: found INSERT (asset_key, last_materialization, "
+        "last_materialization_timestamp, last_run_id), SELECT, UPDATE (cached_status_data, last_materialization, "
+        "last_materialization_timestamp, last_run_id, wipe_timestamp), expected INSERT",
     ),
 ]
 
@@ -59,6 +67,8 @@ def test_drift_made_by_hand_is_named_and_mended(deployment: Deployment, admin: G
         deployment.sql("alter role ingestion connection limit 100")
     assert deployment.sql("select rolconnlimit from pg_roles where rolname = 'ingestion'") == [["100"]]
     assert deployment.sql("select has_table_privilege('ingestion', 'event_logs', 'DELETE')") == [["f"]]
+    wipes = "select has_column_privilege('ingestion', 'asset_keys', 'wipe_timestamp', 'UPDATE')"
+    assert deployment.sql(wipes) == [["f"]]
     readable = "select has_table_privilege('analytics', 'ducklake_snapshot', 'SELECT')"
     assert deployment.sql(readable, "lake_ingestion") == [["t"]]
 

@@ -9,7 +9,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import CODE_LOCATION_TAG, USER_TAG
 from dagster._serdes import serialize_value
-from migrate.guard import DELETES, EVENTS, LOCATION_PATH, TAGS, TRIGGER, guard_runs
+from migrate.guard import CHECKS, DELETES, EVENTS, LOCATION_PATH, TAGS, TRIGGER, guard_runs
 from provisioning.plan import KEPT_TAGS, RUN_STATES
 from psycopg2.sql import SQL
 
@@ -56,13 +56,13 @@ def test_a_run_keeps_its_location_and_its_user():
 
 def test_a_trigger_that_is_there_is_not_made_again():
     # Making it waits for all that is under way in the table, and everything else waits behind it.
-    assert len(guard_runs([])) == 8
-    assert len(guard_runs([TRIGGER])) == 7
-    assert len(guard_runs([TRIGGER, DELETES, EVENTS, TAGS])) == 4
+    assert len(guard_runs([])) == 10
+    assert len(guard_runs([TRIGGER])) == 9
+    assert len(guard_runs([TRIGGER, DELETES, EVENTS, TAGS, CHECKS])) == 5
 
 
-@pytest.mark.parametrize("name", [TRIGGER, DELETES, EVENTS, TAGS])
+@pytest.mark.parametrize("name", [TRIGGER, DELETES, EVENTS, TAGS, CHECKS])
 def test_the_functions_are_made_anew_each_time(name):
-    firsts = [function.seq[0] for function in guard_runs([TRIGGER, DELETES, EVENTS, TAGS])]
+    firsts = [function.seq[0] for function in guard_runs([TRIGGER, DELETES, EVENTS, TAGS, CHECKS])]
     assert all(isinstance(first, SQL) for first in firsts)
     assert [True for first in firsts if f"CREATE OR REPLACE FUNCTION public.{name}()" in first.string] == [True]

@@ -17,7 +17,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from migrate.guard import guard_runs
-from provisioning.plan import OWNER, SERVICE
+from provisioning.plan import LOCATION_DELETES, LOCATION_INSERTS, LOCATION_UPDATES, OWNER, SERVICE
 from provisioning.statements import grant_dagster
 
 from platform_kit.migrations.scratch import database
@@ -82,6 +82,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
             stored_run(services, "mine", OWN)
             stored_run(services, "mine", SPARE)
             stored_run(services, "other", OTHER)
+        made.sql(check(OTHER), user=SERVICE)
+        made.sql("INSERT INTO asset_keys (asset_key) VALUES ('a')", user=SERVICE)
+        made.sql("INSERT INTO concurrency_limits (concurrency_key, \"limit\") VALUES ('a', 1)", user=SERVICE)
         yield made
 
 
@@ -103,6 +106,11 @@ def event(run_id: str, column: str | None = None, kind: str = "ENGINE_EVENT", **
 def tag(run_id: str, key: str = "a", **more: str) -> str:
     columns = {"run_id": f"'{run_id}'", "key": f"'{key}'", "value": "'x'", **more}
     return f"INSERT INTO run_tags ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+
+
+def check(run_id: str) -> str:
+    columns = "asset_key, check_name, run_id, execution_status"
+    return f"INSERT INTO asset_check_executions ({columns}) VALUES ('a', 'x', '{run_id}', 'FAILED')"
 
 
 MANY = event(OWN) + f""", ('{OTHER}', '{{"run_id": "{OTHER}"}}', 'ENGINE_EVENT')"""
@@ -141,6 +149,26 @@ ATTACKS = {
     "give its own tag to another's run": f"UPDATE run_tags SET run_id = '{OTHER}' WHERE run_id = '{OWN}'",
     "call its own tag as a kept one": f"UPDATE run_tags SET key = 'user' WHERE run_id = '{OWN}' AND key <> 'user'",
     "delete tags": "DELETE FROM run_tags",
+    "take the place of the next assets": "INSERT INTO asset_keys (id, asset_key) VALUES (9223372036854775807, 'x')",
+    "take the place of the next partitions": (
+        "INSERT INTO dynamic_partitions (id, partitions_def_name, partition) VALUES (9, 'x', 'y')"
+    ),
+    "take the place of the next slots": (
+        "INSERT INTO concurrency_slots (id, concurrency_key, deleted) VALUES (9, 'x', false)"
+    ),
+    "number an asset anew": "UPDATE asset_keys SET id = id + 1000",
+    "wipe assets": "UPDATE asset_keys SET wipe_timestamp = now()",
+    "wipe assets by their details": "UPDATE asset_keys SET asset_details = NULL",
+    "add an asset that is wiped": "INSERT INTO asset_keys (asset_key, wipe_timestamp) VALUES ('x', now())",
+    "rename assets": "UPDATE asset_keys SET asset_key = 'x'",
+    "say what another's check has come to": check(OTHER),
+    "say what a check of a run that does not exist has come to": check(NOWHERE),
+    "change what another's check has come to": "UPDATE asset_check_executions SET execution_status = 'SUCCEEDED'",
+    "give another's check to its own run": f"UPDATE asset_check_executions SET run_id = '{OWN}'",
+    "date a check back": "UPDATE asset_check_executions SET create_timestamp = now()",
+    "rename a pool": "UPDATE concurrency_limits SET concurrency_key = 'x'",
+    "hand out numbers anew": "SELECT setval('event_logs_id_seq', 1)",
+    "use numbers of what only the services write up": "SELECT nextval('job_ticks_id_seq')",
     "switch the guard of events off": "ALTER TABLE event_logs DISABLE TRIGGER guard_events",
     "switch the guard of tags off": "ALTER TABLE run_tags DISABLE TRIGGER guard_run_tags",
     "drop the guard of events": "DROP TRIGGER guard_events ON event_logs",
@@ -152,9 +180,12 @@ ATTACKS = {
 }
 
 
+HISTORY = ("event_logs", "run_tags", "asset_check_executions", "asset_keys", "dynamic_partitions", "concurrency_slots")
+
+
 def rows(server: Database) -> list[Any]:
     asked = "SELECT count(*), coalesce(max(id), 0) FROM {}"
-    return [server.sql(asked.format(table), user=SERVICE) for table in ("event_logs", "run_tags")]
+    return [server.sql(asked.format(table), user=SERVICE) for table in HISTORY]
 
 
 @pytest.mark.parametrize("statement", ATTACKS.values(), ids=ATTACKS.keys())
@@ -165,6 +196,17 @@ def test_a_location_cannot(server: Database, statement: str) -> None:
     assert rows(server) == before
 
 
+MODES = ("ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE",
+         "ACCESS EXCLUSIVE")  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("table", sorted({*LOCATION_INSERTS, *LOCATION_UPDATES, "kvs"} - {*LOCATION_DELETES}))
+def test_a_location_cannot_lock_others_out_of(server: Database, table: str, mode: str) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        server.sql(f"LOCK TABLE {table} IN {mode} MODE")
+
+
 def test_a_search_path_of_its_own_does_not_change_whose_a_run_is(server: Database) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         server.sql("SET search_path = pg_temp, public; " + event(OTHER))
@@ -172,8 +214,22 @@ def test_a_search_path_of_its_own_does_not_change_whose_a_run_is(server: Databas
 
 @pytest.mark.parametrize(
     "statement",
-    [event(SPARE), event("", "", "ASSET_MATERIALIZATION"), event("", "", "FRESHNESS_STATE_CHANGE"), tag(OWN, "b")],
-    ids=["its run", "an asset of no run", "freshness of no run", "its run's tag"],
+    [
+        event(SPARE),
+        event("", "", "ASSET_MATERIALIZATION"),
+        event("", "", "FRESHNESS_STATE_CHANGE"),
+        tag(OWN, "b"),
+        check(OWN),
+        check(""),
+    ],
+    ids=[
+        "its run",
+        "an asset of no run",
+        "freshness of no run",
+        "its run's tag",
+        "its run's check",
+        "a check of no run",
+    ],
 )
 def test_a_location_tells_of(server: Database, statement: str) -> None:
     before = rows(server)
@@ -286,6 +342,31 @@ def test_a_run_of_a_range_of_partitions_writes_its_events_in_one_statement(
     assert found.status is dg.DagsterRunStatus.SUCCESS
     asked = "SELECT partition FROM event_logs WHERE run_id = %s AND dagster_event_type = 'ASSET_MATERIALIZATION'"
     assert sorted(server.sql(asked, found.run_id)) == [("a",), ("b",)]
+
+
+@dg.op(pool="limited")
+def takes_a_slot(context: dg.OpExecutionContext) -> None:
+    claimed = context.instance.event_log_storage.get_concurrency_info("limited").claimed_slots
+    assert [slot.run_id for slot in claimed] == [context.run_id]
+
+
+@dg.op(pool="unknown")
+def takes_a_slot_of_a_pool_without_a_limit() -> None: ...
+
+
+@dg.job(executor_def=IN_PROCESS)
+def pooled() -> None:
+    takes_a_slot()
+    takes_a_slot_of_a_pool_without_a_limit()
+
+
+def test_a_run_takes_slots_of_pools_and_gives_them_back(server: Database) -> None:
+    with server.instance(SERVICE) as services:
+        services.event_log_storage.set_concurrency_slots("limited", 1)
+    assert carried_out(server, pooled).status is dg.DagsterRunStatus.SUCCESS
+    with server.instance(SERVICE) as services:
+        pool = services.event_log_storage.get_concurrency_info("limited")
+        assert (pool.slot_count, pool.claimed_slots, pool.pending_steps) == (1, [], [])
 
 
 def test_a_run_that_fails_says_so(server: Database) -> None:

@@ -437,6 +437,22 @@ def database(locations: Iterable[str]) -> dict[str, str]:
         **_each("drop the table {}", "sql('drop table ' + {} + ' cascade')", (
             *SERVICES_TABLES, *(name for name in SHARED_TABLES if name != "runs"),
         )),
+        **{
+            f"lock others out of the table {name}, {mode}": f"sql('lock table {name} in {mode} mode')"
+            for name in (*SERVICES_TABLES, *SHARED_TABLES)
+            if name not in EMPTIED_BY_RUNS
+            for mode in ("row share", "row exclusive", "share", "exclusive", "access exclusive")
+        },
+        **_each("choose the number of a row in {}", "sql('insert into ' + {} + ' (id) values (9223372036854775807)')", (
+            name for name in SHARED_TABLES if name != "runs"
+        )),
+        **_each("number the rows of {} anew", "sql('update ' + {} + ' set id = id + 1000')", SHARED_TABLES),
+        **_each("use up the numbers of {}", "sql('select nextval(' + repr({} + '_id_seq') + ')')", (
+            "bulk_actions", "instigators", "job_ticks", "jobs", "runs", "snapshots",
+        )),
+        **_each("wipe assets by {}", "sql('update asset_keys set ' + {} + ' = null')", (
+            "wipe_timestamp", "asset_details", "asset_key", "create_timestamp",
+        )),
     }  # fmt: skip
 
 
@@ -662,6 +678,10 @@ _KINDS = (
 )  # fmt: skip
 _NO_RUN = "00000000-0000-4000-8000-000000000000"
 _OWN = "(select run_id from runs where pipeline_name = 'attack' and status = 'STARTED' order by id desc limit 1)"
+_CHECK = (
+    'sql("insert into asset_check_executions (asset_key, check_name, run_id, execution_status) '
+    "values ('x', 'y', '{run}', 'FAILED')\")"
+)
 FORGED = {
     **{f"tell {kind} of another's run": _EVENT.format(column="OTHER", told="OTHER", kind=kind) for kind in _KINDS},
     "tell of a run that does not exist": _EVENT.format(column=_NO_RUN, told=_NO_RUN, kind="ENGINE_EVENT"),
@@ -678,6 +698,13 @@ FORGED = {
     "copy events in bulk": (
         "import io\nsession().cursor().copy_expert('copy event_logs (run_id, event) from stdin', "
         "io.StringIO('OTHER\\t{\"run_id\": \"OTHER\"}\\n'))"
+    ),
+    **{
+        f"say what a check of {whose} has come to": _CHECK.format(run=run)
+        for whose, run in {"another's run": "OTHER", "a run that does not exist": _NO_RUN}.items()
+    },
+    "give another's check to its own run": (
+        f"sql(\"update asset_check_executions set run_id = {_OWN} where run_id = 'OTHER'\")"
     ),
     "rewrite what another's run has told": "sql(\"update event_logs set event = '' where run_id = 'OTHER'\")",
     "tag another's run": "sql(\"insert into run_tags (run_id, key, value) values ('OTHER', 'x', 'y')\")",
@@ -710,6 +737,10 @@ FORGING_CONTROLS = {
     ),
     "control: tag its own run": (
         f"rows('''insert into run_tags (run_id, key, value) select run_id, 'x', 'y' from {_OWN} as own returning 1''')"
+    ),
+    "control: say what a check of its own has come to": (
+        "rows('''insert into asset_check_executions (asset_key, check_name, run_id, execution_status) "
+        f"select 'x', 'y', run_id, 'FAILED' from {_OWN} as own returning 1''')"
     ),
     "control: see another's run": "rows(\"select 1 from runs where run_id = 'OTHER'\")",
 }  # fmt: skip

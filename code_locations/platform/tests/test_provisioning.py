@@ -11,6 +11,8 @@ from platform_location.defs.provisioning.locations import CHECK, provisioning
 
 from .conftest import Server
 
+TELLS = "INSERT (asset_key, dagster_event_type, event, partition, run_id, step_key, timestamp)"
+REPORTS = "UPDATE (end_time, partition, partition_set, run_body, start_time, status, update_timestamp)"
 DRIFT = {
     "a connection limit": (
         "dagster",
@@ -33,12 +35,41 @@ DRIFT = {
     "a right in Dagster's tables given": (
         "dagster",
         "GRANT DELETE ON event_logs TO ingestion",
-        "table event_logs of dagster: rights of ingestion: found DELETE, INSERT, SELECT, expected INSERT, SELECT",
+        f"table event_logs of dagster: rights of ingestion: found DELETE, {TELLS}, SELECT, expected {TELLS}, SELECT",
+    ),
+    "a right on more columns given": (
+        "dagster",
+        "GRANT INSERT (id), UPDATE (event) ON event_logs TO ingestion",
+        "table event_logs of dagster: rights of ingestion: found INSERT (asset_key, dagster_event_type, event, id, "
+        f"partition, run_id, step_key, timestamp), SELECT, UPDATE (event), expected {TELLS}, SELECT",
+    ),
+    "a right on a column taken": (
+        "dagster",
+        "REVOKE UPDATE (value) ON run_tags FROM ingestion",
+        "table run_tags of dagster: rights of ingestion: found INSERT (key, run_id, value), SELECT, "
+        "expected INSERT (key, run_id, value), SELECT, UPDATE (value)",
+    ),
+    "a right on the whole of a table where columns are expected": (
+        "dagster",
+        "GRANT UPDATE ON run_tags TO ingestion",
+        "table run_tags of dagster: rights of ingestion: found INSERT (key, run_id, value), SELECT, UPDATE, "
+        "expected INSERT (key, run_id, value), SELECT, UPDATE (value)",
+    ),
+    "numbers that may be set": (
+        "dagster",
+        "GRANT UPDATE ON SEQUENCE event_logs_id_seq TO ingestion",
+        "sequence event_logs_id_seq of dagster: rights of ingestion: found SELECT, UPDATE, USAGE, "
+        "expected SELECT, USAGE",
+    ),
+    "numbers of a table that only the services write": (
+        "dagster",
+        "GRANT USAGE ON SEQUENCE job_ticks_id_seq TO ingestion",
+        "sequence job_ticks_id_seq of dagster: rights of ingestion: found USAGE, expected nothing",
     ),
     "a right in Dagster's tables taken": (
         "dagster",
         "REVOKE SELECT ON runs FROM ingestion",
-        "table runs of dagster: rights of ingestion: found UPDATE, expected SELECT, UPDATE",
+        f"table runs of dagster: rights of ingestion: found {REPORTS}, expected SELECT, {REPORTS}",
     ),
     "no way into Dagster's database": (
         "dagster",
@@ -74,6 +105,12 @@ DRIFT = {
         "lake_ingestion",
         "GRANT INSERT ON ducklake_snapshot TO analytics",
         "table ducklake_snapshot of lake_ingestion: rights of analytics: found INSERT, SELECT, expected SELECT",
+    ),
+    "a column that a reader can write": (
+        "lake_ingestion",
+        "GRANT UPDATE (snapshot_id) ON ducklake_snapshot TO analytics",
+        "table ducklake_snapshot of lake_ingestion: rights of analytics: found SELECT, UPDATE (snapshot_id), "
+        "expected SELECT",
     ),
     "a table that all read": (
         "lake_ingestion",

@@ -79,18 +79,6 @@ _DELETES_TRIGGER = (
     "FOR EACH ROW EXECUTE FUNCTION public.guard_run_deletes()"
 )
 
-# The number of a row is what sensors and pages count on by: with one of its own choice a location could put all that
-# is told later behind it, or in the way of it.
-_NUMBERED = """
-    BEGIN
-        chosen := NEW.id IS DISTINCT FROM currval({sequence});
-    EXCEPTION WHEN object_not_in_prerequisite_state THEN
-        chosen := true;
-    END;
-    IF chosen THEN
-        RAISE insufficient_privilege USING MESSAGE =
-            format('the code location %s may not choose the number of what it writes', current_user);
-    END IF;"""
 _OWN_RUN = (
     "EXISTS (SELECT FROM public.runs WHERE run_id = NEW.run_id AND run_body::json #>> {path} = current_user::text)"
 )
@@ -104,7 +92,6 @@ CREATE OR REPLACE FUNCTION public.guard_events() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
 DECLARE
     told text;
-    chosen boolean;
 BEGIN
     IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
         RETURN NEW;
@@ -112,7 +99,7 @@ BEGIN
     IF (NEW.run_id = '' AND NEW.dagster_event_type ~ '^(ASSET|FRESHNESS)_') IS NOT TRUE AND NOT {own_run} THEN
         RAISE insufficient_privilege USING MESSAGE =
             format('the code location %s may not tell of run %s, which is not its own', current_user, NEW.run_id);
-    END IF;{numbered}
+    END IF;
     BEGIN
         told := NEW.event::json ->> 'run_id';
     EXCEPTION WHEN data_exception THEN
@@ -131,13 +118,11 @@ _EVENTS_TRIGGER = (
     "CREATE TRIGGER guard_events BEFORE INSERT ON public.event_logs FOR EACH ROW EXECUTE FUNCTION public.guard_events()"
 )
 
-# The tags that guard_runs does not take over are not taken over here either, and no row becomes another's.
+# The tags that guard_runs does not take over are not taken over here either.
 TAGS = "guard_run_tags"
 _TAGS_FUNCTION = """
 CREATE OR REPLACE FUNCTION public.guard_run_tags() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-DECLARE
-    chosen boolean;
 BEGIN
     IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
         RETURN NEW;
@@ -147,15 +132,11 @@ BEGIN
             format('the code location %s may not tag run %s, which is not its own', current_user, NEW.run_id);
     END IF;
     IF TG_OP = 'UPDATE' THEN
-        IF (OLD.id, OLD.run_id, OLD.key) IS DISTINCT FROM (NEW.id, NEW.run_id, NEW.key) THEN
-            RAISE insufficient_privilege USING MESSAGE =
-                format('the code location %s may change no more of a tag than its value', current_user);
-        END IF;
         IF OLD.key = ANY ({kept}) THEN
             RETURN OLD;
         END IF;
         RETURN NEW;
-    END IF;{numbered}
+    END IF;
     IF NEW.key = ANY ({kept}) THEN
         RETURN NULL;
     END IF;
@@ -165,6 +146,28 @@ $guard$"""
 _TAGS_TRIGGER = (
     "CREATE TRIGGER guard_run_tags BEFORE INSERT OR UPDATE ON public.run_tags "
     "FOR EACH ROW EXECUTE FUNCTION public.guard_run_tags()"
+)
+
+# What a check has come to is what its run says. A result of no run is a report from outside: added, never changed.
+CHECKS = "guard_checks"
+_CHECKS_FUNCTION = """
+CREATE OR REPLACE FUNCTION public.guard_checks() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN NEW;
+    END IF;
+    IF (TG_OP = 'INSERT' AND NEW.run_id = '') IS NOT TRUE AND NOT {own_run} THEN
+        RAISE insufficient_privilege USING MESSAGE = format(
+            'the code location %s may not say what a check of run %s has come to, which is not its own',
+            current_user, NEW.run_id);
+    END IF;
+    RETURN NEW;
+END
+$guard$"""
+_CHECKS_TRIGGER = (
+    "CREATE TRIGGER guard_checks BEFORE INSERT OR UPDATE ON public.asset_check_executions "
+    "FOR EACH ROW EXECUTE FUNCTION public.guard_checks()"
 )
 
 
@@ -181,16 +184,21 @@ def guard_runs(triggers: list[str]) -> Statements:
     deletes = SQL(_DELETES_FUNCTION).format(
         service=Literal(SERVICE), owner=Literal(OWNER), final=Literal(list(FINAL_STATES))
     )
-    made = [(TRIGGER, _TRIGGER), (DELETES, _DELETES_TRIGGER), (EVENTS, _EVENTS_TRIGGER), (TAGS, _TAGS_TRIGGER)]
-    told = [_guard_rows(_EVENTS_FUNCTION, "event_logs"), _guard_rows(_TAGS_FUNCTION, "run_tags")]
+    made = [
+        (TRIGGER, _TRIGGER),
+        (DELETES, _DELETES_TRIGGER),
+        (EVENTS, _EVENTS_TRIGGER),
+        (TAGS, _TAGS_TRIGGER),
+        (CHECKS, _CHECKS_TRIGGER),
+    ]
+    told = [_guard_rows(each) for each in (_EVENTS_FUNCTION, _TAGS_FUNCTION, _CHECKS_FUNCTION)]
     return [function, deletes, *told, *(SQL(statement) for name, statement in made if name not in triggers)]
 
 
-def _guard_rows(function: str, table: str) -> Composable:
+def _guard_rows(function: str) -> Composable:
     return SQL(function).format(
         service=Literal(SERVICE),
         owner=Literal(OWNER),
         kept=Literal(list(KEPT_TAGS)),
         own_run=SQL(_OWN_RUN).format(path=Literal(LOCATION_PATH)),
-        numbered=SQL(_NUMBERED).format(sequence=Literal(f"public.{table}_id_seq")),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import psycopg2
 from provisioning import statements
 from provisioning.backups import provide_backups
+from provisioning.expected import GUARDED
 from provisioning.mending import provide_mending
 from provisioning.plan import DAGSTER, OWNER, SERVICE, Lake, Plan
 
@@ -87,7 +88,7 @@ def _prepare_dagster(settings: Settings, version: int) -> None:
 def _grant_dagster(settings: Settings, plan: Plan) -> None:
     with database(settings, DAGSTER) as connection:
         tables = [name for (name,) in ask(connection, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-        triggers = [name for (name,) in ask(connection, _TRIGGERS_OF_RUNS)]
+        triggers = [name for (name,) in ask(connection, _TRIGGERS, [f"public.{name}" for name in GUARDED])]
         # Guarded before it may be written, in one transaction.
         execute(connection, guard_runs(triggers))
         roles = (SERVICE, *plan.locations)
@@ -123,10 +124,7 @@ def _lake(admin: Connection, settings: Settings, lake: Lake, version: int, say: 
     execute(admin, statements.connect(lake.database, lake.readers))
 
 
-_TRIGGERS_OF_RUNS = (
-    "SELECT tgname FROM pg_trigger "
-    "WHERE tgrelid = ANY (ARRAY['public.runs', 'public.event_logs', 'public.run_tags']::regclass[])"
-)
+_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = ANY (%s::regclass[])"
 # Only locations' roles are taken back: another reader, such as a dashboard's, is the operator's own doing.
 _LOCATION_ROLES = "SELECT rolname FROM pg_roles JOIN pg_database ON datname = 'lake_' || rolname"
 _ADMITTED = (

@@ -1,11 +1,13 @@
 """What the migration says to the server, as text."""
 
 import pytest
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 from provisioning import statements
 from provisioning.plan import (
     LOCATION_DELETES,
     LOCATION_INSERTS,
-    LOCATION_READS,
     LOCATION_UPDATES,
     Lake,
     Role,
@@ -31,6 +33,12 @@ def texts(many):
 
 
 LAKE = Lake("ingestion", ("analytics",))
+# Dagster's tables, with their columns.
+COLUMNS = {"alembic_version": ["version_num"]} | {
+    name: [column.name for column in table.columns]
+    for metadata in (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageSqlMetadata)
+    for name, table in metadata.tables.items()
+}
 
 
 def test_a_role_begins_without_a_login():
@@ -93,59 +101,96 @@ def test_all_that_a_reader_got_is_taken_back():
 
 def test_each_right_on_a_table_is_taken_back_before_it_is_given():
     # Else what an older release granted would stay.
-    made = texts(statements.grant_dagster(["dagster", "ingestion"], ["runs"]))
+    made = texts(statements.grant_dagster(["dagster", "ingestion"], ["runs", "run_tags"]))
     assert made == [
         'GRANT USAGE ON SCHEMA public TO "dagster"',
+        'REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM "dagster"',
         'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "dagster"',
+        'REVOKE ALL ON "public"."run_tags" FROM "dagster"',
+        'GRANT SELECT, INSERT, UPDATE, DELETE ON "public"."run_tags" TO "dagster"',
         'REVOKE ALL ON "public"."runs" FROM "dagster"',
         'GRANT SELECT, INSERT, UPDATE, DELETE ON "public"."runs" TO "dagster"',
         'GRANT USAGE ON SCHEMA public TO "ingestion"',
-        'GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO "ingestion"',
+        'REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM "ingestion"',
+        'REVOKE ALL ON "public"."run_tags" FROM "ingestion"',
+        'GRANT SELECT, INSERT ("key", "run_id", "value"), UPDATE ("value") ON "public"."run_tags" TO "ingestion"',
+        'GRANT USAGE, SELECT ON SEQUENCE "public"."run_tags_id_seq" TO "ingestion"',
         'REVOKE ALL ON "public"."runs" FROM "ingestion"',
-        'GRANT SELECT, UPDATE ON "public"."runs" TO "ingestion"',
+        'GRANT SELECT, UPDATE ("end_time", "partition", "partition_set", "run_body", "start_time", "status", '
+        '"update_timestamp") ON "public"."runs" TO "ingestion"',
     ]
 
 
-@pytest.mark.parametrize("table", LOCATION_READS)
+def rights(table, **how):
+    return {right.verb: right.columns for right in statements.table_rights("ingestion", table, **how)}
+
+
+@pytest.mark.parametrize("table", sorted(set(COLUMNS) - {*LOCATION_INSERTS, *LOCATION_UPDATES}))
 def test_a_location_cannot_write_what_only_the_daemon_writes(table):
-    assert statements.table_rights("ingestion", table) == ("SELECT",)
+    # Writing there, it could switch off another's schedules, start backfills of its assets, move the daemon's cursors,
+    # or claim that a dead daemon lives.
+    assert rights(table) == {"SELECT": ()}
+
+
+def test_what_only_the_daemon_writes_is_most_of_it():
+    assert {"instigators", "jobs", "bulk_actions", "daemon_heartbeats", "kvs", "alembic_version", "snapshots"} <= (
+        set(COLUMNS) - {*LOCATION_INSERTS, *LOCATION_UPDATES}
+    )
 
 
 @pytest.mark.parametrize("table", ["event_logs", "runs", "run_tags", "asset_keys", "asset_check_executions"])
 def test_history_is_append_only_for_a_location(table):
-    assert "DELETE" not in statements.table_rights("ingestion", table)
+    assert "DELETE" not in rights(table)
 
 
 @pytest.mark.parametrize("table", LOCATION_DELETES)
 def test_a_location_gives_pool_slots_and_dynamic_partitions_back(table):
-    assert "DELETE" in statements.table_rights("ingestion", table)
+    assert "DELETE" in rights(table)
 
 
 def test_what_a_location_has_told_stays_as_it_was_told():
     # With UPDATE it could date back, or hide, what another location's run has said.
-    assert statements.table_rights("ingestion", "event_logs") == ("SELECT", "INSERT")
+    assert sorted(rights("event_logs")) == ["INSERT", "SELECT"]
 
 
 def test_only_the_services_say_that_there_is_a_run():
     # A run that a location adds could name another location, and code of its choice.
-    assert statements.table_rights("ingestion", "runs") == ("SELECT", "UPDATE")
-    assert statements.table_rights("dagster", "runs") == ("SELECT", "INSERT", "UPDATE", "DELETE")
+    assert sorted(rights("runs")) == ["SELECT", "UPDATE"]
+    assert [right.verb for right in statements.table_rights("dagster", "runs")] == [
+        "SELECT", "INSERT", "UPDATE", "DELETE"]  # fmt: skip
+
+
+def test_only_the_services_wipe_an_asset():
+    assert not [column for columns in rights("asset_keys").values() for column in columns if "wipe" in column]
+    assert "asset_details" not in rights("asset_keys")["UPDATE"]
+
+
+@pytest.mark.parametrize("table", COLUMNS)
+def test_a_location_writes_no_whole_table(table):
+    # With a right on all of it, it could lock the table, and choose the numbers of rows.
+    assert [verb for verb, columns in rights(table).items() if not columns and verb not in ("SELECT", "DELETE")] == []
+
+
+# What the server fills in by itself, and what webserver and daemon say.
+LEFT_OUT = {"id", "create_timestamp", "update_timestamp", "cached_status_data", "tags", "asset_details",
+            "wipe_timestamp"}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", LOCATION_INSERTS)
+def test_the_columns_named_here_are_dagsters(table):
+    # One that Dagster adds or renames would break every run, or be nobody's to write.
+    assert set(COLUMNS[table]) - LEFT_OUT == set(LOCATION_INSERTS[table]) - LEFT_OUT == set(LOCATION_INSERTS[table])
+    assert set(LOCATION_UPDATES.get(table, ())) <= set(COLUMNS[table])
 
 
 def test_the_services_cannot_change_the_schemas_version():
-    assert statements.table_rights("dagster", "alembic_version") == ("SELECT",)
+    assert statements.table_rights("dagster", "alembic_version") == (statements.Right("SELECT"),)
 
 
 def test_the_tables_named_here_are_dagsters():
-    # A table that Dagster renames would silently fall under the general rule.
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
-    from dagster._core.storage.runs.schema import RunStorageSqlMetadata
-    from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
-
-    known = {"alembic_version"}
-    for metadata in (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageSqlMetadata):
-        known.update(metadata.tables)
-    assert {*LOCATION_READS, *LOCATION_DELETES, *LOCATION_INSERTS, *LOCATION_UPDATES} <= known
+    # A table that Dagster renames would silently become one that locations only read.
+    assert {*LOCATION_DELETES, *LOCATION_INSERTS, *LOCATION_UPDATES} <= set(COLUMNS)
+    assert set(LOCATION_UPDATES["runs"]) <= set(COLUMNS["runs"])
 
 
 @pytest.mark.parametrize("name", ['a"; DROP DATABASE dagster; --', "a'b", "a b"])

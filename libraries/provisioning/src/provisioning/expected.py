@@ -7,8 +7,8 @@ the same facts from the server, so that what differs has a name and both values.
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from provisioning.plan import DAGSTER, SERVICE, Lake, Plan
-from provisioning.statements import table_rights
+from provisioning.plan import DAGSTER, LOCATION_INSERTS, SERVICE, Lake, Plan
+from provisioning.statements import sequence_of, table_rights
 
 Facts: TypeAlias = dict[tuple[str, str], str]
 
@@ -16,8 +16,8 @@ NOTHING = "nothing"
 POWERS = ("superuser", "createdb", "createrole", "replication", "bypassrls")
 # The triggers that keep a location to its own runs and what they tell, and everybody from deleting the record of one
 # that goes on; and the tables that have them.
-GUARDS = ("guard_events", "guard_run_deletes", "guard_run_tags", "guard_runs")
-GUARDED = ("event_logs", "run_tags", "runs")
+GUARDS = ("guard_checks", "guard_events", "guard_run_deletes", "guard_run_tags", "guard_runs")
+GUARDED = ("asset_check_executions", "event_logs", "run_tags", "runs")
 
 
 def rights_of(role: str) -> str:
@@ -47,11 +47,17 @@ def of_role(plan: Plan, name: str) -> Facts:
 
 def of_dagster(plan: Plan, name: str, tables: Iterable[str]) -> Facts:
     """What the location may do in Dagster's tables, and what guards them."""
+    tables = sorted(tables)
     facts: Facts = {
         (f"table {table} of {DAGSTER}", rights_of(name)): ", ".join(
-            sorted(table_rights(name, table, maintainer=name in plan.maintainers))
+            sorted(map(str, table_rights(name, table, maintainer=name in plan.maintainers)))
         )
         for table in tables
+    }
+    facts |= {
+        (f"sequence {sequence_of(table)} of {DAGSTER}", rights_of(name)): "SELECT, USAGE"
+        for table in tables
+        if table in LOCATION_INSERTS
     }
     facts[f"schema public of {DAGSTER}", rights_of(name)] = "USAGE"
     facts |= {(f"trigger {guard} of {DAGSTER}", "state"): "enabled" for guard in GUARDS}

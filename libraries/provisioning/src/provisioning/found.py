@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from provisioning.expected import GUARDED, NOTHING, POWERS, Facts, rights_of
 from provisioning.plan import DAGSTER
+from provisioning.statements import as_text
 
 Ask: TypeAlias = Callable[..., Sequence[tuple[Any, ...]]]
 
@@ -22,24 +23,32 @@ _OWNER = "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_dat
 _LAKES = """
 SELECT datname::text, pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database
 WHERE datname LIKE 'lake\\_%%' ORDER BY 1"""
-# Who has which right, but its owner: (place, role, right). PUBLIC is the role of number 0.
+# Who has which right, but its owner: (place, role, right, column). PUBLIC is the role of number 0; no column is ''.
 _RIGHTS = """
-SELECT place, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(grantee)::text END, privilege_type
-FROM ({}) AS objects (place, owner, acl), LATERAL pg_catalog.aclexplode(acl)
+SELECT place, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(grantee)::text END, privilege_type, part
+FROM ({}) AS objects (place, owner, acl, part), LATERAL pg_catalog.aclexplode(acl)
 WHERE grantee <> owner"""
 _DATABASES = """
-SELECT 'database ' || datname, datdba, coalesce(datacl, pg_catalog.acldefault('d', datdba))
+SELECT 'database ' || datname, datdba, coalesce(datacl, pg_catalog.acldefault('d', datdba)), ''
 FROM pg_catalog.pg_database WHERE datname = ANY (%s)"""
 _SCHEMA = """
 SELECT 'schema public of ' || pg_catalog.current_database(), nspowner,
-       coalesce(nspacl, pg_catalog.acldefault('n', nspowner))
+       coalesce(nspacl, pg_catalog.acldefault('n', nspowner)), ''
 FROM pg_catalog.pg_namespace WHERE nspname = 'public'"""
 _TABLES_RIGHTS = """
-SELECT 'table ' || relname || ' of ' || pg_catalog.current_database(), relowner, relacl
+SELECT 'table ' || relname || ' of ' || pg_catalog.current_database(), relowner, relacl, ''
 FROM pg_catalog.pg_class
-WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')"""
+WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+UNION ALL
+SELECT 'table ' || relname || ' of ' || pg_catalog.current_database(), relowner, attacl, attname::text
+FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_class AS c ON c.oid = attrelid
+WHERE relnamespace = 'public'::pg_catalog.regnamespace AND attacl IS NOT NULL AND NOT attisdropped"""
+_SEQUENCES = """
+SELECT 'sequence ' || relname || ' of ' || pg_catalog.current_database(), relowner, relacl, ''
+FROM pg_catalog.pg_class WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relkind = 'S'"""
 _NEW_TABLES = """
-SELECT 'new tables of ' || pg_catalog.current_database(), defaclrole, defaclacl FROM pg_catalog.pg_default_acl
+SELECT 'new tables of ' || pg_catalog.current_database(), defaclrole, defaclacl, ''
+FROM pg_catalog.pg_default_acl
 WHERE defaclobjtype = 'r' AND (defaclnamespace = 0 OR defaclnamespace = 'public'::pg_catalog.regnamespace)"""
 _TABLES = """
 SELECT relname::text FROM pg_catalog.pg_class
@@ -81,7 +90,8 @@ def of_role(ask: Ask, name: str, database: str, roles: Collection[str]) -> Facts
 
 def of_dagster(ask: Ask, name: str) -> Facts:
     """What a role may do in Dagster's tables; asked in the database `dagster`."""
-    facts = _rights([*ask(_RIGHTS.format(_SCHEMA)), *ask(_RIGHTS.format(_TABLES_RIGHTS))], {name})
+    questions = (_SCHEMA, _TABLES_RIGHTS, _SEQUENCES)
+    facts = _rights([row for question in questions for row in ask(_RIGHTS.format(question))], {name})
     for trigger, state in ask(_TRIGGERS):
         facts[f"trigger {trigger} of {DAGSTER}", "state"] = "enabled" if state in ("O", "A") else "disabled"
     return facts
@@ -93,11 +103,15 @@ def of_lake(ask: Ask, roles: Collection[str]) -> Facts:
     return _rights([row for question in questions for row in ask(_RIGHTS.format(question))], roles)
 
 
-def _rights(rows: Sequence[tuple[str, str, str]], roles: Collection[str]) -> Facts:
-    rights: dict[tuple[str, str], set[str]] = {}
-    for place, role, right in rows:
+def _rights(rows: Sequence[tuple[str, str, str, str]], roles: Collection[str]) -> Facts:
+    columns: dict[tuple[str, str, str], set[str]] = {}
+    for place, role, right, column in rows:
         if role in roles:
-            rights.setdefault((place, rights_of(role)), set()).add(right)
+            columns.setdefault((place, rights_of(role), right), set()).add(column)
+    rights: dict[tuple[str, str], list[str]] = {}
+    for (place, whose, right), parts in columns.items():
+        # A right on the whole table is one on each of its columns.
+        rights.setdefault((place, whose), []).append(right if "" in parts else as_text(right, parts))
     return {fact: ", ".join(sorted(granted)) for fact, granted in rights.items()}
 
 

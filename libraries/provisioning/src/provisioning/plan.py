@@ -16,28 +16,43 @@ LOCATION_CONNECTIONS = 100
 # The tables from which a run deletes: pool slots and waiting steps that it gives back, and dynamic partitions that its
 # code removes. Everything else of Dagster's history is append-only for it.
 LOCATION_DELETES = ("concurrency_limits", "concurrency_slots", "dynamic_partitions", "pending_steps")
-# Tables that only webserver and daemon write. Writing there, a location could switch off another's schedules, start
-# backfills of its assets, move the daemon's cursors, or claim that a dead daemon lives.
-LOCATION_READS = (
-    "alembic_version",
-    "asset_daemon_asset_evaluations",
-    "backfill_tags",
-    "bulk_actions",
-    "daemon_heartbeats",
-    "instance_info",
-    "instigators",
-    "job_ticks",
-    "jobs",
-    "kvs",
-    "secondary_indexes",
-    "snapshots",
+# What a run writes of a row that it adds. Never its number: sensors and pages count on by it, so with one of its own
+# choice a location could put all that is told later behind its row, or in the way of it. Runs alone are not added: that
+# there is one, and what is executed, only webserver and daemon say.
+_ASSET = ("last_materialization", "last_materialization_timestamp", "last_run_id")
+_CHECK = (
+    "evaluation_event",
+    "evaluation_event_storage_id",
+    "evaluation_event_timestamp",
+    "execution_status",
+    "materialization_event_storage_id",
+    "partition",
 )
+LOCATION_INSERTS: Mapping[str, tuple[str, ...]] = {
+    "asset_check_executions": ("asset_key", "check_name", "run_id", *_CHECK),
+    "asset_event_tags": ("asset_key", "event_id", "event_timestamp", "key", "value"),
+    "asset_keys": ("asset_key", *_ASSET),
+    "concurrency_limits": ("concurrency_key", "limit", "using_default_limit"),
+    "concurrency_slots": ("concurrency_key", "deleted", "run_id", "step_key"),
+    "dynamic_partitions": ("partition", "partitions_def_name"),
+    "event_logs": ("asset_key", "dagster_event_type", "event", "partition", "run_id", "step_key", "timestamp"),
+    "pending_steps": ("assigned_timestamp", "concurrency_key", "priority", "run_id", "step_key"),
+    "run_tags": ("key", "run_id", "value"),
+}
+# What it changes of a row that is there. A right on columns lets nobody lock the table, as one on the table would. What
+# was told stays as it was told, and whether an asset counts as wiped is the services' word.
+LOCATION_UPDATES: Mapping[str, tuple[str, ...]] = {
+    "asset_check_executions": _CHECK,
+    "asset_keys": ("cached_status_data", *_ASSET),
+    "concurrency_limits": ("limit", "using_default_limit"),
+    "concurrency_slots": ("deleted", "run_id", "step_key"),
+    "pending_steps": ("assigned_timestamp",),
+    "run_tags": ("value",),
+    # Which rows and what of them: guard.py.
+    "runs": ("end_time", "partition", "partition_set", "run_body", "start_time", "status", "update_timestamp"),
+}
 # Retention: from these a location that keeps others in order deletes. Never a run that goes on: guard.py.
 MAINTAINER_DELETES = ("asset_check_executions", "asset_event_tags", "event_logs", "runs")
-# A run tells how it goes; that there is one, only webserver and daemon say. Which rows and what of them: guard.py.
-LOCATION_UPDATES = ("runs",)
-# What was told stays as it was told: with UPDATE a location could date back or hide what another's run has said.
-LOCATION_INSERTS = ("event_logs",)
 # The states a run's own process reports. QUEUED, for one, would have the daemon execute it again.
 RUN_STATES = ("STARTED", "CANCELING", "SUCCESS", "FAILURE", "CANCELED")
 # The states in which a run has ended. Only then may its record be deleted.

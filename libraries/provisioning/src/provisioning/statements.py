@@ -1,6 +1,7 @@
 """The SQL that makes a server what the plan says. Pure: what is there comes in, statements come out."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
@@ -8,7 +9,6 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from provisioning.plan import (
     LOCATION_DELETES,
     LOCATION_INSERTS,
-    LOCATION_READS,
     LOCATION_UPDATES,
     MAINTAINER_DELETES,
     SERVICE,
@@ -88,27 +88,62 @@ def grant_dagster(roles: Sequence[str], tables: Iterable[str], maintainers: Sequ
     for role in roles:
         name = Identifier(role)
         statements.append(SQL("GRANT USAGE ON SCHEMA public TO {}").format(name))
-        statements.append(SQL("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
+        # Taken back first: a right that an older release gave must not outlive it. One transaction, so no gap.
+        statements.append(SQL("REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {}").format(name))
+        if role == SERVICE:
+            statements.append(SQL("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
         for table in tables:
-            # Taken back first: a right that an older release gave must not outlive it. One transaction, so no gap.
             on = Identifier("public", table)
+            # From its columns as well.
             statements.append(SQL("REVOKE ALL ON {} FROM {}").format(on, name))
-            rights = ", ".join(table_rights(role, table, maintainer=role in maintainers))
-            statements.append(SQL("GRANT " + rights + " ON {} TO {}").format(on, name))
+            rights = table_rights(role, table, maintainer=role in maintainers)
+            statements.append(SQL("GRANT {} ON {} TO {}").format(SQL(", ").join(map(_right, rights)), on, name))
+            if role != SERVICE and table in LOCATION_INSERTS:
+                on = Identifier("public", sequence_of(table))
+                statements.append(SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(on, name))
     return statements
 
 
-def table_rights(role: str, table: str, *, maintainer: bool = False) -> tuple[str, ...]:
-    """What a role may do in one of Dagster's tables."""
+@dataclass(frozen=True)
+class Right:
+    """A verb, and the columns that it is for: none means the whole table."""
+
+    verb: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return as_text(self.verb, self.columns)
+
+
+def as_text(verb: str, columns: Iterable[str]) -> str:
+    """How a right is told."""
+    named = ", ".join(sorted(columns))
+    return f"{verb} ({named})" if named else verb
+
+
+def table_rights(role: str, table: str, *, maintainer: bool = False) -> tuple[Right, ...]:
+    """What a role may do in one of Dagster's tables. In one that is named nowhere a location reads."""
     if role == SERVICE:
-        return ("SELECT",) if table == "alembic_version" else ("SELECT", "INSERT", "UPDATE", "DELETE")
-    if table in LOCATION_READS:
-        return ("SELECT",)
-    write = tuple(
-        right for right, refused in (("INSERT", LOCATION_UPDATES), ("UPDATE", LOCATION_INSERTS)) if table not in refused
-    )
-    deletes = table in LOCATION_DELETES or (maintainer and table in MAINTAINER_DELETES)
-    return ("SELECT", *write, *(["DELETE"] if deletes else []))
+        verbs = ("SELECT",) if table == "alembic_version" else ("SELECT", "INSERT", "UPDATE", "DELETE")
+        return tuple(map(Right, verbs))
+    rights = [Right("SELECT")]
+    if table in LOCATION_INSERTS:
+        rights.append(Right("INSERT", LOCATION_INSERTS[table]))
+    if table in LOCATION_UPDATES:
+        rights.append(Right("UPDATE", LOCATION_UPDATES[table]))
+    if table in LOCATION_DELETES or (maintainer and table in MAINTAINER_DELETES):
+        rights.append(Right("DELETE"))
+    return tuple(rights)
+
+
+def sequence_of(table: str) -> str:
+    """What Dagster's tables number their rows by."""
+    return f"{table}_id_seq"
+
+
+def _right(right: Right) -> Composable:
+    columns = SQL(", ").join(map(Identifier, right.columns))
+    return SQL(right.verb + " ({})").format(columns) if right.columns else SQL(right.verb)
 
 
 def grant_reader(lake: Lake, reader: str) -> Statements:
