@@ -22,6 +22,13 @@ def test_a_hanging_run_is_terminated_and_its_container_gone(deployment: Deployme
     wait_until(lambda: is_gone(deployment, run), seconds=60, what="the run's container to end")
 
 
+def test_a_run_that_could_not_report_its_state_is_refused_at_its_launch(admin: GraphQL) -> None:
+    config = {"ops": {"run_python": {"config": {"code": "pass\0"}}}}
+    refused = admin.try_launch("probe", "attack", config=config)
+    assert refused["__typename"] == "PythonError", refused
+    assert "The run of attack was not made: run_config.ops.run_python.config.code is 'pass\\x00'" in refused["message"]
+
+
 def test_memory_and_crash_are_explained(deployment: Deployment, admin: GraphQL) -> None:
     memory, crash = (
         admin.launch("probe", job, tags={"dagster/max_retries": "0"}) for job in ("exhaust_memory", "crash")

@@ -16,7 +16,11 @@ from dagster._core.execution.api import execute_run
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from migrate.guard import guard_runs
+from dagster._core.utils import make_new_run_id
+from dagster._serdes import serialize_value
+from migrate.guard import LOCATION_PATH, guard_runs
+from pooled_storage import PooledPostgresStorage
+from pooled_storage.stored_runs import UnstorableRunError
 from provisioning.plan import LOCATION_DELETES, LOCATION_INSERTS, LOCATION_UPDATES, OWNER, SERVICE
 from provisioning.statements import grant_dagster
 
@@ -45,22 +49,23 @@ class Database:
         finally:
             connection.close()
 
+    def address(self, role: str) -> str:
+        return f"postgresql://{role}@/dagster?host={self.socket}"
+
     def instance(self, role: str, *, makes_tables: bool = False) -> DagsterInstance:
-        address = f"postgresql://{role}@/dagster?host={self.socket}"
-        storage = {"postgres": {"postgres_url": address, "should_autocreate_tables": makes_tables}}
+        storage = {"postgres": {"postgres_url": self.address(role), "should_autocreate_tables": makes_tables}}
         settings = {"storage": storage, "telemetry": {"enabled": False}}
         home = self.folder / role
         home.mkdir(exist_ok=True)
         return DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=settings))
 
 
-def stored_run(instance: DagsterInstance, location: str, run_id: str) -> dg.DagsterRun:
-    """A run as the services store it."""
+def run_of(location: str, run_id: str, configuration: Any = None) -> dg.DagsterRun:
+    """A run as the services make it."""
     server = GrpcServerCodeLocationOrigin(host=location, port=4000, location_name=location)
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "work")
     tags = {"dagster/code_location": location, "user": "maria"}
-    run = dg.DagsterRun(job_name="work", run_id=run_id, remote_job_origin=origin, tags=tags)
-    return instance.add_run(run)
+    return dg.DagsterRun("work", run_id, run_config=configuration, remote_job_origin=origin, tags=tags)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +84,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         tables = [name for (name,) in made.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
         prepare(made, tables)
         with made.instance(SERVICE) as services:
-            stored_run(services, "mine", OWN)
-            stored_run(services, "mine", SPARE)
-            stored_run(services, "other", OTHER)
+            services.add_run(run_of("mine", OWN))
+            services.add_run(run_of("mine", SPARE))
+            services.add_run(run_of("other", OTHER))
         made.sql(check(OTHER), user=SERVICE)
         made.sql("INSERT INTO asset_keys (asset_key) VALUES ('a')", user=SERVICE)
         made.sql("INSERT INTO concurrency_limits (concurrency_key, \"limit\") VALUES ('a', 1)", user=SERVICE)
@@ -268,6 +273,22 @@ def test_what_python_writes_and_postgres_does_not_read_is_told(server: Database,
         instance.report_runless_asset_event(observation)
         instance.report_engine_event(f"said {value!r} {value}", run)
         assert len(instance.all_logs(OWN)) == before + 1
+
+
+@pytest.mark.parametrize("value", ODD_TEXTS.values(), ids=ODD_TEXTS.keys())
+def test_a_run_is_made_only_if_it_can_report_its_state(server: Database, value: Any) -> None:
+    storage = PooledPostgresStorage(server.address(SERVICE), should_autocreate_tables=False)
+    run = run_of("mine", make_new_run_id(), {"a": value})
+    try:
+        storage.run_storage.add_run(run)
+    except UnstorableRunError:
+        with pytest.raises(psycopg2.DataError):
+            server.sql("SELECT %s::json #>> %s", serialize_value(run), LOCATION_PATH)
+    else:
+        server.sql(event(run.run_id))
+        server.sql("UPDATE runs SET status = 'STARTED' WHERE run_id = %s", run.run_id)
+    finally:
+        storage.run_storage._engine.dispose()
 
 
 @dg.asset(check_specs=[dg.AssetCheckSpec("whole", asset="checked")])

@@ -1,13 +1,17 @@
 """Connections are kept, shared, and replaced when they died; what that saves is tested end to end."""
 
+import math
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.run_storage import PostgresRunStorage
 from pooled_storage import KEPT, MOST, PooledPostgresStorage
+from pooled_storage.stored_runs import UnstorableRunError
 from sqlalchemy.pool import QueuePool
 
 URL = "postgresql://dagster:secret@nowhere:5432/dagster"
@@ -58,3 +62,45 @@ def test_dagster_makes_it_from_a_configuration_file(tmp_path: Any) -> None:
     assert type(storage) is PooledPostgresStorage
     assert storage.postgres_url == "postgresql://dagster:se%40cret@nowhere:5432/dagster"
     assert storage.should_autocreate_tables is False
+
+
+UNREADABLE = {
+    "no number": ({"ops": {"load": {"config": {"least": math.nan}}}}, r"run_config\.ops\.load\.config\.least is nan"),
+    "more than any number": ({"a": [1, math.inf]}, r"run_config\.a\.1 is inf"),
+    "less than any number": ({"a": -math.inf}, r"run_config\.a is -inf"),
+    "a character of number 0": ({"a": "b\0"}, r"run_config\.a is 'b\\x00'"),
+    "half a character": ({"a": "\udc80"}, r"run_config\.a is '\\udc80'"),
+    "a key with half a character": ({"\ud800": 1}, r"run_config\.'\\ud800' is '\\ud800'"),
+}
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that came through to Dagster's own class."""
+    runs: list[str] = []
+    monkeypatch.setattr(PostgresRunStorage, "add_run", lambda _, run: runs.append(run.run_id) or run)
+    return runs
+
+
+@pytest.mark.parametrize(("configuration", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_run_that_could_not_report_its_state_is_not_made(added: list[str], configuration: Any, message: str) -> None:
+    storage = PooledPostgresStorage(URL, should_autocreate_tables=False)
+    with pytest.raises(UnstorableRunError, match=message) as refused:
+        storage.run_storage.add_run(dg.DagsterRun("load_all", run_config=configuration))
+    assert "\n" not in str(refused.value)
+    assert "The run of load_all was not made" in str(refused.value)
+    assert added == []
+
+
+def test_a_tag_that_could_not_be_read_is_refused_too(added: list[str]) -> None:
+    storage = PooledPostgresStorage(URL, should_autocreate_tables=False)
+    with pytest.raises(UnstorableRunError, match=r"tags\.a is '\\ud800'"):
+        storage.run_storage.add_run(dg.DagsterRun("load_all", tags={"a": "\ud800"}))
+    assert added == []
+
+
+def test_any_other_run_is_made(added: list[str]) -> None:
+    storage = PooledPostgresStorage(URL, should_autocreate_tables=False)
+    odd = {"NaN": ["NaN", "\\u0000", "\U0001f6eb", 1e308, 10**400, None, {}, True], "": "\n"}
+    run = storage.run_storage.add_run(dg.DagsterRun("load_all", run_config=odd))
+    assert added == [run.run_id]

@@ -16,6 +16,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
 
+from pooled_storage.stored_runs import checked
+
 # Kept by each process: one for its own thread, one for what runs beside it. More are opened when needed, and closed.
 KEPT = 2
 MOST = 20
@@ -28,6 +30,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
     A connection that died while nobody used it (the database was restarted) is replaced before it is used, so that
     a restart costs a process nothing but the statement that was under way.
+
+    A run that could not report its state is refused when it is made.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -47,6 +51,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             storage._engine = engine
             # The webserver asks for a pool of each part's own, which would not notice connections that died.
             setattr(storage, "optimize_for_webserver", _keep)  # noqa: B010 - a method, to mypy
+        runs = self._run_storage
+        setattr(runs, "add_run", checked(runs.add_run))  # noqa: B010 - the same
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "PooledPostgresStorage":
