@@ -82,6 +82,11 @@ def logs(deployment: Deployment, service: str, lines: int = 20) -> list[str]:
     return compose(deployment, "logs", "--no-color", "--no-log-prefix", "--tail", str(lines), service)
 
 
+def logs_since(deployment: Deployment, service: str, since: str) -> list[str]:
+    """A service's output of the time, such as 1h, that is still kept."""
+    return compose(deployment, "logs", "--no-color", "--no-log-prefix", "--since", since, service)
+
+
 def execute(deployment: Deployment, service: str, *command: str) -> list[str]:
     """A command in a service's running container."""
     return compose(deployment, "exec", "--no-TTY", service, *command)

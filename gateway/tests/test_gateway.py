@@ -15,6 +15,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from operations import sign_ins
+
 if TYPE_CHECKING:
     from conftest import Backend, Gateway
 
@@ -167,6 +169,17 @@ def test_the_access_log_has_the_user_and_no_credentials(gateway: "Gateway") -> N
     assert [line["status"] for line in lines] == [200, 401]
     for secret in (gateway.basic, "hidden-cookie", base64.b64encode(b"admin:hidden-password").decode(), gateway.token):
         assert secret not in text
+
+
+def test_a_wrong_name_or_password_is_told_from_none_in_the_log(new_gateway: NewGateway) -> None:
+    with new_gateway().running() as gateway:
+        assert gateway.request().status_code == 200
+        assert gateway.request(user=None).status_code == 401
+        assert sign_ins.failures(gateway.log.read_text(encoding="utf-8").splitlines()) == {}
+        for credentials in (("admin", "wrong"), ("nobody", "correct horse"), ("", "")):
+            assert gateway.request(auth=credentials).status_code == 401
+        assert gateway.request(user=None, headers={"Authorization": "Basic !!!"}).status_code == 401
+        assert sign_ins.failures(gateway.log.read_text(encoding="utf-8").splitlines()) == {"127.0.0.1": 4}
 
 
 def test_an_answer_that_breaks_off_is_logged_without_the_token(new_gateway: NewGateway) -> None:

@@ -207,6 +207,12 @@ def test_doctor_finds_a_location_that_does_not_load_with_its_error(well: Machine
     assert "ImportError: no flights" in finding.why
 
 
+def test_doctor_finds_that_somebody_guesses_passwords(well: Machine) -> None:
+    guess = json.dumps({"status": 401, "signs_in": "yes", "request": {"client_ip": "203.0.113.9"}}) + "\n"
+    well.executor.answer("--since", "1h", "gateway", stdout=guess * 40)
+    assert found(well) == ["sign-in: 40 failed in the last hour: 40 from 203.0.113.9"]
+
+
 def test_doctor_finds_a_daemon_without_heartbeat(well: Machine, answers: WellGateway) -> None:
     answers.statuses = (gateway.Daemon("SCHEDULER", healthy=False), gateway.Daemon("SENSOR", False, "boom"))
     assert found(well) == ["daemon SCHEDULER: has no recent heartbeat", "daemon SENSOR: reports errors"]

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 
-from operations import address_pools, docker, external, gateway, preflight
+from operations import address_pools, docker, external, gateway, preflight, sign_ins
 from operations.context import Context
 from operations.errors import Finding, StackError
 from operations.invariants import examining
@@ -95,6 +95,7 @@ class Examination:
             return inside
         return [
             *inside,
+            ("Sign-in", self.sign_in),
             ("Code locations", self.locations),
             ("Daemons", self.daemons),
             ("Run containers", self.run_containers),
@@ -209,6 +210,11 @@ class Examination:
                 f"the secret {secret} no longer matches: {self._deployment.stack} down, then up, gives the role the"
                 " password that the file has",
             )
+
+    def sign_in(self) -> Iterator[Finding]:
+        """Many wrong passwords."""
+        command = docker.logs_since(self._deployment, "gateway", "1h")
+        yield from sign_ins.findings(self._context.executor.run(command, timeout=60).stdout.splitlines())
 
     def locations(self) -> Iterator[Finding]:
         """Locations that do not load, with their error."""
