@@ -198,9 +198,8 @@ def test_a_hidden_request_does_not_pass(deployment: Deployment, user: str | None
     marker = f"smuggled-{uuid.uuid4().hex}"
     received = smuggle(deployment, user, rest, marker)
     assert not attacks.seen_by_the_webserver(deployment, marker)
-    # The outer one is refused, as somebody's or as nonsense (503: the gateway gives the body up on its way to the
-    # webserver). An inner one, where one is read at all, has no sign-in.
-    assert all(answer.status in (400, 401, 405, 413, 415, 417, 426, 501, 503) for answer in received), received
+    # The outer one is refused, as somebody's or as nonsense. An inner one, where one is read at all, has no sign-in.
+    assert all(answer.status in (400, 401, 405, 413, 415, 417, 426, 501) for answer in received), received
     assert all(answer.status in (400, 401) for answer in received[1:])
     assert deployment.user("edith").ask("{ version }")
 

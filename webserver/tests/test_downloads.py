@@ -1,10 +1,16 @@
 """Downloads give what they are for, and no other file."""
 
 import gzip
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dagster import DagsterInstance, DagsterRun
+from dagster._core.debug import DebugRunPayload
+
+from webserver.limits import PACKED_AT_ONCE
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -59,6 +65,35 @@ def test_the_events_of_a_run_are_downloaded(server: "Server") -> None:
     run = server.launch("admin", "ingestion")
     response = server.request("vera", "GET", f"/download_debug/{run}")
     assert run in gzip.decompress(response.content).decode()
+
+
+def test_events_are_packed_beside_what_serves_everybody_and_few_at_once(
+    server: "Server", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = server.launch("admin", "ingestion")
+    build, going, seen, goes_on = DebugRunPayload.build, threading.Semaphore(0), [], threading.Event()
+
+    def slow(instance: DagsterInstance, found: DagsterRun) -> DebugRunPayload:
+        seen.append(found.run_id)
+        going.release()
+        assert goes_on.wait(60)
+        return build(instance, found)
+
+    monkeypatch.setattr(DebugRunPayload, "build", slow)
+    with ThreadPoolExecutor(PACKED_AT_ONCE + 2) as pool:
+        asked = [
+            pool.submit(server.request, "vera", "GET", f"/download_debug/{run}") for _ in range(PACKED_AT_ONCE + 2)
+        ]
+        try:
+            for _ in range(PACKED_AT_ONCE):
+                assert going.acquire(timeout=60)
+            # Were it packed by the loop, neither would be answered.
+            assert server.request("vera", "GET", "/server_info").status_code == 200
+            assert server.graphql("vera", "{ version }")["data"]
+            assert len(seen) == PACKED_AT_ONCE
+        finally:
+            goes_on.set()
+        assert [run in gzip.decompress(each.result().content).decode() for each in asked] == [True] * len(asked)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ EVENT_FIELDS = 100_000
 SECONDS = 30
 # As many as a browser has connections; all of them at their limits fit into the webserver's memory.
 AT_ONCE = 6
+# All events of a run are in memory while they are packed into a file for download.
+PACKED_AT_ONCE = 2
 # Each is looked after by the one loop that serves everybody. A page has one or two.
 SUBSCRIPTIONS = 100
 
