@@ -11,6 +11,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from daemon import health
 from daemon.__main__ import main
 from daemon.background import Background
+from daemon.launches import Launches
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_wrong_call_says_how(capsys):
 def background(file):
     launcher = {"run_launcher": {"module": "run_launcher.launcher", "class": "BrokeredRunLauncher"}}
     with DagsterInstance.local_temp(overrides=launcher) as instance:
-        yield Background(instance, file, tolerance_seconds=300)
+        yield Background(instance, Launches(), file, tolerance_seconds=300)
 
 
 def test_each_daemon_without_a_heartbeat_is_named(background, file):

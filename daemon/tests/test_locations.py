@@ -19,6 +19,7 @@ from daemon import locations, settings
 from daemon.__main__ import main
 from daemon.background import Background
 from daemon.images import of_unfinished_runs
+from daemon.launches import Launches
 from daemon.locations import LocationsFile
 
 
@@ -47,7 +48,7 @@ def test_a_code_server_that_is_replaced_is_told_with_its_image_and_an_error_with
     file = tmp_path / "locations.json"
     server.serve("prod/sales:1")
     with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context:
-        background = Background(instance, tmp_path / "health.json", 300)
+        background = Background(instance, Launches(), tmp_path / "health.json", 300)
         background.tell(LocationsFile(file, context.get_current_workspace))
         # Its watch on the server begins in an error while the server still starts, and recovers by itself.
         first = until(file, lambda told: told["image"] == "prod/sales:1" and not told["error"])

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
+from dagster import DagsterRun
 from dagster._daemon.daemon import SpanMarker
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from daemon.launches import Launches
 from daemon.run_queue import LEAST_PAUSE, Listener, WokenQueueDaemon
 from platform_kit.migrations.scratch import database
 from run_launcher.coordinator import QUEUED
@@ -20,7 +23,7 @@ class Queue(WokenQueueDaemon):
     """Notes when it was looked at."""
 
     def __init__(self, woken: threading.Event, interval: float = NEVER) -> None:
-        super().__init__(interval, woken)
+        super().__init__(interval, woken, Launches())
         self.looks: list[float] = []
         self.error: Exception | None = None
 
@@ -83,6 +86,22 @@ def test_an_error_is_told_and_the_loop_goes_on(woken: threading.Event) -> None:
     said = until(queue, 2)
     assert any("the database is away" in str(each) for each in said)
     assert said[0] == SpanMarker.START_SPAN
+
+
+def test_what_it_launches_is_known_until_the_end(woken: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches, seen = Launches(), []
+
+    def launch(*_: object) -> bool:
+        seen.append(set(launches._under_way))
+        raise RuntimeError("the database is away")
+
+    monkeypatch.setattr(QueuedRunCoordinatorDaemon, "_dequeue_run", launch)
+    run = DagsterRun(job_name="daily")
+    with pytest.raises(RuntimeError, match="away"):
+        WokenQueueDaemon(NEVER, woken, launches)._dequeue_run(None, None, run, None, None)  # type: ignore[arg-type]
+    assert seen == [{run.run_id}]
+    assert launches._under_way == set()
+    assert launches.recent() == {run.run_id}
 
 
 def test_it_is_told_by_postgres_and_again_after_postgres_was_away(woken: threading.Event) -> None:

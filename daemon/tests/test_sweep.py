@@ -7,7 +7,8 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
-from daemon.sweep import Sweep, sweep_once_safely
+from daemon.launches import REMEMBERED_SECONDS, Launches
+from daemon.sweep import INTERRUPTED, Sweep, sweep_once_safely
 from run_launcher.broker import BrokerRefusalError, BrokerUnavailableError, RunContainer
 
 ID_TAG = "docker/container_id"
@@ -77,8 +78,13 @@ def time():
 
 
 @pytest.fixture
-def sweep(instance, time):
-    return Sweep(instance, grace_seconds=60, clock=lambda: time[0])
+def launches(time):
+    return Launches(clock=lambda: time[0])
+
+
+@pytest.fixture
+def sweep(instance, launches, time):
+    return Sweep(instance, launches, grace_seconds=60, clock=lambda: time[0])
 
 
 def make_run(instance, status, container=None):
@@ -181,30 +187,50 @@ def test_a_run_whose_container_is_being_made_is_left_to_its_launch(sweep, instan
 
 
 @pytest.mark.parametrize("created", [False, True])
-def test_a_launch_that_ended_with_the_daemon_goes_back_to_the_queue_once(instance, broker, created):
+def test_a_run_that_nobody_launches_any_more_goes_back_to_the_queue_once(sweep, instance, broker, created):
     run = make_launched_run(instance)
     if created:
         container = broker.add(run, live=False, StartedAt="0001-01-01T00:00:00Z")
         instance.add_run_tags(run.run_id, {ID_TAG: container})
-    sweep = Sweep(instance)
+    sweep.once()
     sweep.once()
     assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.QUEUED
-    assert "The daemon ended in the middle of this run's launch" in messages(instance, run)
-    own = make_launched_run(instance)
+    assert messages(instance, run).count(INTERRUPTED) == 1
+
+
+def test_a_launch_that_goes_on_or_has_just_ended_keeps_its_run(sweep, instance, launches, time):
+    run = make_launched_run(instance)
+    with launches.of(run.run_id):
+        time[0] = 1000
+        sweep.once()
     sweep.once()
-    assert instance.get_run_by_id(own.run_id).status == DagsterRunStatus.STARTING
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTING
+    time[0] += REMEMBERED_SECONDS
+    sweep.once()
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.QUEUED
 
 
-def test_a_launch_that_did_start_its_container_is_left_to_the_run(instance, broker):
+def test_a_launch_that_did_start_its_container_is_left_to_the_run(sweep, instance, broker):
     run = make_launched_run(instance)
     instance.add_run_tags(run.run_id, {ID_TAG: broker.add(run)})
-    Sweep(instance).once()
+    sweep.once()
     assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTING
 
 
-def test_a_launch_is_taken_up_when_the_broker_is_there_again(instance, broker):
+def test_a_run_that_was_ended_while_its_container_was_looked_for_stays_ended(sweep, instance, monkeypatch):
     run = make_launched_run(instance)
-    sweep = Sweep(instance)
+
+    def container_of(looked_for):
+        if looked_for.run_id == run.run_id:
+            instance.report_run_canceled(run)
+
+    monkeypatch.setattr(instance.run_launcher, "container_of", container_of)
+    sweep.once()
+    assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.CANCELED
+
+
+def test_a_launch_is_taken_up_when_the_broker_is_there_again(sweep, instance, broker):
+    run = make_launched_run(instance)
     broker.error = BrokerUnavailableError("the broker is away")
     sweep_once_safely(sweep)
     broker.error = None
@@ -219,12 +245,12 @@ def test_a_retry_that_still_names_its_parents_dead_container_is_left_to_its_laun
     assert instance.get_run_by_id(retry.run_id).status == DagsterRunStatus.STARTING
 
 
-def test_a_run_that_failed_because_one_of_its_processes_was_killed_is_told_so_once(sweep, instance, broker):
+def test_a_run_that_failed_because_one_of_its_processes_was_killed_is_told_so_once(sweep, instance, broker, launches):
     run = make_run(instance, DagsterRunStatus.STARTED)
     instance.add_run_tags(run.run_id, {ID_TAG: broker.add(run, live=False, OOMKilled=True)})
     instance.report_run_failed(run, "Steps failed: ['load'].")
     sweep.once()
-    Sweep(instance).once()
+    Sweep(instance, launches).once()
     assert messages(instance, run).count("out of memory") == 1
     assert "tag run.memory" in messages(instance, run)
 
@@ -247,4 +273,4 @@ def test_a_failed_sweep_is_logged_and_does_not_end_the_daemon(sweep, broker, cap
 
 def test_a_launcher_that_is_not_the_brokers_is_an_error_at_the_start():
     with DagsterInstance.local_temp() as instance, pytest.raises(TypeError, match=r"dagster\.yaml names DefaultRun"):
-        Sweep(instance)
+        Sweep(instance, Launches())

@@ -56,6 +56,7 @@ def run() -> int:
 
     from daemon import loops, run_queue
     from daemon.background import Background
+    from daemon.launches import Launches
 
     # A restarted container keeps its /tmp for a moment: the former process's word does not count.
     for file in (settings.HEALTH_FILE, settings.LOCATIONS_FILE):
@@ -64,15 +65,15 @@ def run() -> int:
     # What `dagster-daemon run` does, which would not let its workspace be seen. SIGTERM ends it in order.
     setup_interrupt_handlers()
     target = WorkspaceFileTarget(paths=[str(settings.WORKSPACE)])
-    woken = threading.Event()
+    woken, launches = threading.Event(), Launches()
     try:
         with (
             capture_interrupts(),
             DagsterInstance.get() as instance,
-            Background(instance, settings.HEALTH_FILE, tolerance) as background,
+            Background(instance, launches, settings.HEALTH_FILE, tolerance) as background,
             run_queue.Listener(instance.run_storage.postgres_url, woken),
             daemon_controller_from_instance(
-                instance, target, heartbeat_tolerance_seconds=tolerance, gen_daemons=loops.maker(woken)
+                instance, target, heartbeat_tolerance_seconds=tolerance, gen_daemons=loops.maker(woken, launches)
             ) as controller,
         ):
             workspace = controller._workspace_process_context.get_current_workspace

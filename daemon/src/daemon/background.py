@@ -10,6 +10,7 @@ from dagster import DagsterInstance
 from dagster._daemon.controller import get_daemon_statuses
 
 from daemon import health
+from daemon.launches import Launches
 from daemon.locations import LocationsFile
 from daemon.sweep import Sweep, sweep_once_safely
 
@@ -25,11 +26,13 @@ _logger = logging.getLogger("dagster.daemon.health")
 class Background:
     """Runs until `stop`; what it does for the daemon must never end the daemon."""
 
-    def __init__(self, instance: DagsterInstance, health_file: Path, tolerance_seconds: int) -> None:
+    def __init__(
+        self, instance: DagsterInstance, launches: Launches, health_file: Path, tolerance_seconds: int
+    ) -> None:
         self._instance = instance
         self._health_file = health_file
         self._tolerance_seconds = tolerance_seconds
-        self._sweep = Sweep(instance)
+        self._sweep = Sweep(instance, launches)
         self._swept_at = time.monotonic()
         self._stop = threading.Event()
         self._threads = [

@@ -10,17 +10,18 @@ from dagster._daemon.controller import create_daemons_from_instance
 from dagster._daemon.daemon import DagsterDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from daemon.launches import Launches
 from daemon.retries import RetryDaemon
 from daemon.run_queue import WokenQueueDaemon
 
 
-def maker(woken: threading.Event) -> Callable[[DagsterInstance], Iterator[DagsterDaemon[Any]]]:
+def maker(woken: threading.Event, launches: Launches) -> Callable[[DagsterInstance], Iterator[DagsterDaemon[Any]]]:
     """What makes all that the instance needs: the queue's can be woken, that of the retries waits for locations."""
 
     def make(instance: DagsterInstance) -> Iterator[DagsterDaemon[Any]]:
         for daemon in create_daemons_from_instance(instance):
             if isinstance(daemon, QueuedRunCoordinatorDaemon):
-                yield WokenQueueDaemon(daemon.interval_seconds, woken)
+                yield WokenQueueDaemon(daemon.interval_seconds, woken, launches)
             elif isinstance(daemon, EventLogConsumerDaemon):
                 yield RetryDaemon(daemon.interval_seconds)
             else:

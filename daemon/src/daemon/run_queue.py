@@ -10,11 +10,13 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
-from dagster._core.workspace.context import IWorkspaceProcessContext
+from dagster import DagsterInstance, DagsterRun
+from dagster._core.workspace.context import BaseWorkspaceRequestContext, IWorkspaceProcessContext
 from dagster._daemon.daemon import DaemonIterator, SpanMarker
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._utils.error import serializable_error_info_from_exc_info
 
+from daemon.launches import Launches
 from run_launcher.coordinator import QUEUED
 
 # Whoever may connect to the database may wake the daemon: so often at most, in seconds.
@@ -26,11 +28,12 @@ _logger = logging.getLogger("dagster.daemon.QueuedRunCoordinatorDaemon")
 
 
 class WokenQueueDaemon(QueuedRunCoordinatorDaemon):
-    """Dagster's queue, looked at each interval, and at once when `woken` is set."""
+    """Dagster's queue, looked at each interval, and at once when `woken` is set; says what it launches."""
 
-    def __init__(self, interval_seconds: float, woken: threading.Event) -> None:
+    def __init__(self, interval_seconds: float, woken: threading.Event, launches: Launches) -> None:
         super().__init__(interval_seconds)
         self._woken = woken
+        self._launches = launches
 
     def core_loop(
         self, workspace_process_context: IWorkspaceProcessContext[Any], shutdown_event: threading.Event
@@ -52,6 +55,17 @@ class WokenQueueDaemon(QueuedRunCoordinatorDaemon):
                 self._woken.wait(min(SLICE, rest))
                 yield None
             yield None
+
+    def _dequeue_run(
+        self,
+        instance: DagsterInstance,
+        workspace: BaseWorkspaceRequestContext,
+        run: DagsterRun,
+        *rest: Any,
+        **more: Any,
+    ) -> bool:
+        with self._launches.of(run.run_id):
+            return super()._dequeue_run(instance, workspace, run, *rest, **more)
 
 
 class Listener:

@@ -14,11 +14,15 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.dagster_run import DagsterRun
 
+from daemon.launches import Launches
 from run_launcher.broker import Broker, BrokerRefusalError, BrokerUnavailableError, RunContainer, is_live, was_started
 from run_launcher.endings import OUT_OF_MEMORY, memory_advice, was_out_of_memory
 from run_launcher.launcher import BrokeredRunLauncher
 
 GRACE_SECONDS = 60.0
+INTERRUPTED = (
+    "The daemon, or its database, went away in the middle of this run's launch. The run goes back to the queue."
+)
 # Runs that failed this long ago have had their look, several times over.
 _RECENT = timedelta(minutes=10)
 _logger = logging.getLogger("dagster.daemon.sweep")
@@ -30,19 +34,19 @@ class Sweep:
     def __init__(
         self,
         instance: DagsterInstance,
+        launches: Launches,
         grace_seconds: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(instance.run_launcher, BrokeredRunLauncher):
             raise TypeError(f"dagster.yaml names {type(instance.run_launcher).__name__}; the sweep needs the broker's")
         self._instance = instance
+        self._launches = launches
         self._launcher: BrokeredRunLauncher = instance.run_launcher
         self._grace_seconds = grace_seconds
         self._clock = clock
         self._left_over_since: dict[str, float] = {}
         self._looked_at: set[str] = set()
-        # Launches of this process come later, those of the one before it have ended with it.
-        self._began: datetime | None = datetime.now(UTC)
 
     @property
     def _broker(self) -> Broker:
@@ -57,19 +61,21 @@ class Sweep:
         self._explain_lack_of_memory()
 
     def _take_up_launches(self) -> None:
-        """Once: put back into the queue what the daemon before this one was launching when it ended."""
-        if self._began is None:
-            return
-        interrupted = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=self._began)
-        for run in self._instance.get_runs(interrupted):
-            attributes = self._launcher.container_of(run)
+        """Put back into the queue what is STARTING, though nobody launches it any more and its container never ran."""
+        starting = self._instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING]))
+        # Asked after the runs: what has begun or ended in between is among them.
+        launched = self._launches.recent()
+        for run in starting:
             # Without an origin it never was in the queue.
-            if run.remote_job_origin is None or (attributes is not None and was_started(attributes)):
+            if run.run_id in launched or run.remote_job_origin is None:
                 continue
-            message = "The daemon ended in the middle of this run's launch. The run goes back to the queue."
-            self._instance.report_engine_event(message, run, cls=type(self._launcher))
-            self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
-        self._began = None
+            attributes = self._launcher.container_of(run)
+            if attributes is not None and was_started(attributes):
+                continue
+            current = self._instance.get_run_by_id(run.run_id)
+            if current and current.status == DagsterRunStatus.STARTING:
+                self._instance.report_engine_event(INTERRUPTED, run, cls=type(self._launcher))
+                self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
 
     def _stop_left_over(self, containers: Iterable[RunContainer]) -> None:
         live = [container for container in containers if container.live]
