@@ -13,7 +13,8 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RETRY_STRATEGY_TAG
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
-from sqlalchemy.exc import OperationalError
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from daemon.retries import PATIENCE_SECONDS, RetryDaemon
 
@@ -152,10 +153,19 @@ def test_one_of_a_location_that_is_gone_is_given_up_at_once_and_holds_no_other(i
     assert not retries_of(instance, gone)
 
 
-def test_it_outlives_a_database_that_is_away(instance, context, daemon, server, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("select", {}, Exception("the server closed the connection")),
+        InterfaceError("select", {}, Exception("connection already closed")),
+        DagsterPostgresException("too many retries for DB connection"),
+    ],
+    ids=["breaks off", "is closed", "does not answer"],
+)
+def test_it_outlives_a_database_that_is_away(instance, context, daemon, server, monkeypatch, error):
     server.serve("sales:1", JOB)
     run = crash(instance, server)
-    failures = [OperationalError("select", {}, Exception("the server closed the connection")) for _ in range(2)]
+    failures = [error, error]
 
     def away(*_):
         raise failures.pop()

@@ -19,9 +19,12 @@ from dagster._daemon.auto_run_reexecution.auto_run_reexecution import retry_run,
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.daemon import DaemonIterator
 from dagster._daemon.utils import DaemonErrorCapture
-from sqlalchemy.exc import OperationalError
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-AWAY = (DagsterUserCodeUnreachableError, DagsterCodeLocationLoadError, OperationalError)
+# A statement that broke off; a connection that could not be had for ten seconds.
+DATABASE_AWAY = (OperationalError, InterfaceError, DagsterPostgresException)
+AWAY = (DagsterUserCodeUnreachableError, DagsterCodeLocationLoadError, *DATABASE_AWAY)
 # Longer than any start or release; what does not load for an hour is a person's to mend, and to launch again.
 PATIENCE_SECONDS = 3600.0
 # Failed runs this old have been retried by the daemon before this one, or never will be.
@@ -83,7 +86,7 @@ class RetryDaemon(EventLogConsumerDaemon):
             return True
 
     def _tell(self, instance: DagsterInstance, run: DagsterRun | None, error: Exception) -> None:
-        if run is None or run.run_id in self._told or isinstance(error, OperationalError):
+        if run is None or run.run_id in self._told or isinstance(error, DATABASE_AWAY):
             return
         self._told.add(run.run_id)
         location = run.remote_job_origin.location_name if run.remote_job_origin else "its location"
