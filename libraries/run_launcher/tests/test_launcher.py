@@ -4,7 +4,9 @@ import json
 
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from sqlalchemy.exc import OperationalError
 
 from run_launcher.broker import BrokerRefusalError, BrokerUnavailableError
 from run_launcher.launcher import BrokeredRunLauncher, LaunchRefusedError, create_request
@@ -141,6 +143,20 @@ def test_a_broker_that_stays_away_sends_the_run_back_to_the_queue_and_says_so(la
     with pytest.raises(BrokerUnavailableError):
         launch(launcher, run)
     assert "for 60 s. The run goes back to the queue." in engine.messages(instance, run)
+
+
+@pytest.mark.parametrize("written", ["add_run_tags", "report_engine_event"])
+def test_a_run_whose_container_could_not_be_written_down_is_not_started_and_goes_back_to_the_queue(
+    launcher, make_run, instance, monkeypatch, written
+):
+    def away(*_, **__):
+        raise OperationalError("insert", {}, Exception("server closed the connection unexpectedly"))
+
+    run = make_run()
+    monkeypatch.setattr(instance, written, away)
+    with pytest.raises(DagsterUserCodeUnreachableError, match="was not started"):
+        launch(launcher, run)
+    assert launcher.broker.calls == [("create",)]
 
 
 def test_a_run_launched_again_while_it_goes_on_is_left_alone(launcher, make_run, engine):

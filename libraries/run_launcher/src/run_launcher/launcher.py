@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster import Field, IntSource
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.storage.dagster_run import DagsterRun, DagsterRunStatus
@@ -26,6 +27,10 @@ HEALTH_WAIT_SECONDS = 5
 
 class LaunchRefusedError(Exception):
     """A run that cannot be started; the message says why and is shown in the run's event log."""
+
+
+class LaunchNotWrittenError(DagsterUserCodeUnreachableError):
+    """The database went away in the middle of a launch. Of a type that Dagster's queue puts back into the queue."""
 
 
 class BrokeredRunLauncher(DockerRunLauncher):
@@ -54,16 +59,17 @@ class BrokeredRunLauncher(DockerRunLauncher):
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Create the run's container and start it. Raises `LaunchRefusedError` or `BrokerUnavailableError`."""
+        """Create the run's container and start it.
+
+        Raises `LaunchRefusedError`; `BrokerUnavailableError` or `LaunchNotWrittenError` for what passes.
+        """
         run = context.dagster_run
         if self._goes_on_already(run):
             return
         image, command, labels = create_request(run, context.job_code_origin, self._instance.get_ref())
         try:
             container = self.broker.create(image, command, labels)
-            self._instance.add_run_tags(run.run_id, {DOCKER_CONTAINER_ID_TAG: container, DOCKER_IMAGE_TAG: image})
-            message = f"Starting the run in container {container[:12]} of {labels['code-location']}, image {image}"
-            self._instance.report_engine_event(message, run, cls=self.__class__)
+            self._write_down(run, container, image, labels["code-location"])
             self.broker.start(container)
         except BrokerUnavailableError as error:
             # The queue's own event blames the code server, and keeps this text where few people look.
@@ -73,6 +79,17 @@ class BrokeredRunLauncher(DockerRunLauncher):
             message = f"The run broker refused to start this run: {error.explanation}"
             self._instance.report_engine_event(message, run, cls=self.__class__)
             raise LaunchRefusedError(message) from error
+
+    def _write_down(self, run: DagsterRun, container: str, image: str, location: str) -> None:
+        """Tell the run its container before that starts: one that nobody knows of would be started twice."""
+        try:
+            self._instance.add_run_tags(run.run_id, {DOCKER_CONTAINER_ID_TAG: container, DOCKER_IMAGE_TAG: image})
+            message = f"Starting the run in container {container[:12]} of {location}, image {image}"
+            self._instance.report_engine_event(message, run, cls=self.__class__)
+        except Exception as error:
+            raise LaunchNotWrittenError(
+                f"The run's container {container[:12]} was not started, for the database did not take down which it is."
+            ) from error
 
     def _goes_on_already(self, run: DagsterRun) -> bool:
         """Whether an earlier launch did start the run, and only its answer was lost with the broker."""
