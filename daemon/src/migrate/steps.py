@@ -39,7 +39,7 @@ def migrate(settings: Settings, plan: Plan, say: Say) -> None:
         with only_one(admin, say):
             say(f"server {settings.host}:{settings.port}, PostgreSQL {version // 10000}, as {settings.admin}")
             _roles(admin, plan, verifiers, version, say)
-            _databases(admin, settings, plan, say)
+            _databases(admin, settings, plan, version, say)
             _prepare_dagster(settings, version)
             migrate_dagster(settings, say)
             _grant_dagster(settings, plan)
@@ -62,11 +62,11 @@ def _roles(admin: Connection, plan: Plan, verifiers: dict[str, str], version: in
         execute(admin, statements.alter_role(role, verifiers[role.name], superuser=superuser))
 
 
-def _databases(admin: Connection, settings: Settings, plan: Plan, say: Say) -> None:
+def _databases(admin: Connection, settings: Settings, plan: Plan, version: int, say: Say) -> None:
     owners = dict(ask(admin, "SELECT datname, pg_get_userbyid(datdba) FROM pg_database"))
     for name, owner in ((DAGSTER, OWNER), *((lake.database, lake.owner) for lake in plan.lakes)):
         if name not in owners:
-            execute(admin, [statements.create_database(name, owner)])
+            execute(admin, [statements.create_database(name, owner, version)])
             say(f"made the database {name}, owned by {owner}")
         elif owners[name] != owner:
             execute(admin, [statements.own_database(name, owner)])

@@ -65,10 +65,14 @@ def test_settings_are_made_for_each_database():
     ]
 
 
-def test_a_database_is_made_for_its_owner_and_closed_to_everybody():
-    assert text(statements.create_database("lake_ingestion", "ingestion")) == (
-        'CREATE DATABASE "lake_ingestion" OWNER "ingestion" TEMPLATE template0 ENCODING \'UTF8\''
+@pytest.mark.parametrize(("version", "strategy"), [(140010, ""), (150000, " STRATEGY FILE_COPY")])
+def test_a_database_is_made_for_its_owner_by_copying_files(version, strategy):
+    assert text(statements.create_database("lake_ingestion", "ingestion", version)) == (
+        f'CREATE DATABASE "lake_ingestion" OWNER "ingestion" TEMPLATE template0 ENCODING \'UTF8\'{strategy}'
     )
+
+
+def test_a_database_is_closed_to_everybody_but_those_who_are_let_in():
     assert text(statements.close_database("lake_ingestion")) == 'REVOKE ALL ON DATABASE "lake_ingestion" FROM PUBLIC'
     assert texts(statements.connect("lake_ingestion", ["analytics"])) == [
         'GRANT CONNECT ON DATABASE "lake_ingestion" TO "analytics"'

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import lean_dagster
 import pytest
 import run_worker
 import yaml
@@ -20,7 +21,7 @@ from dagster._serdes import serialize_value
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from run_worker.orders import read_order, read_start
 
-SOURCE = Path(run_worker.__file__).parents[1]
+SOURCES = f"{Path(run_worker.__file__).parents[1]}:{Path(lean_dagster.__file__).parents[1]}"
 
 DEFINITIONS = """
 import os, sys
@@ -34,6 +35,7 @@ with open(os.environ["LOADED"], "a") as file:
 def look(context) -> None:
     context.log.info("job " + os.environ.get("DAGSTER_RUN_JOB_NAME", ""))
     context.log.info(f"input {sys.stdin.read()!r}")
+    context.log.info(f"colours {'rich' in sys.modules}")
 
 
 @dg.op
@@ -119,7 +121,7 @@ class World:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "run_worker", *options, self.arguments(example)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder,
-            env={**os.environ, "LOADED": str(self.loaded), "PYTHONPATH": f"{self.folder}:{SOURCE}"},
+            env={**os.environ, "LOADED": str(self.loaded), "PYTHONPATH": f"{self.folder}:{SOURCES}"},
         )  # fmt: skip
         return self.process
 
@@ -176,6 +178,7 @@ def test_it_executes_the_run_it_is_told_and_not_its_example(world: World) -> Non
     messages = world.messages(run)
     assert "job good" in messages
     assert "input ''" in messages, "a run's input is at its end, as in any other run's process"
+    assert "colours False" in messages
 
 
 def test_the_definitions_are_loaded_before_the_run_is_known_and_once(world: World) -> None:

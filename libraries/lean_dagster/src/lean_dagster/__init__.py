@@ -26,7 +26,6 @@ def absent(*packages: str) -> Iterator[None]:
 def without_colours() -> None:
     """Import those who colour tracebacks where they can; nobody sees colours in a container's log."""
     with absent("rich", "pygments"):
-        import mako.exceptions  # noqa: F401  what alembic makes its messages with
         import structlog  # noqa: F401
 
 

@@ -14,7 +14,7 @@ def main() -> None:
     from dagster._cli import main as dagster
 
     sys.argv[0] = "dagster"
-    dagster()
+    dagster()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

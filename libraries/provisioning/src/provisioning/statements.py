@@ -47,13 +47,15 @@ def join_role(name: str) -> Composable:
     return SQL("GRANT {} TO CURRENT_USER").format(Identifier(name))
 
 
-def create_database(name: str, owner: str) -> Composable:
+def create_database(name: str, owner: str, version: int) -> Composable:
     """A database; from template0, so that nothing an administrator left in template1 is in it.
 
-    Its files are copied: read and written block by block, as by default, each took 8 MB of Postgres' memory and log.
+    Its files are copied, as all were before version 15: read and written block by block, as by default since then, each
+    took 8 MB of Postgres' memory and log.
     """
-    create = SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8' STRATEGY FILE_COPY")
-    return create.format(Identifier(name), Identifier(owner))
+    create = SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'{}")
+    strategy = SQL(" STRATEGY FILE_COPY" if version >= 150000 else "")
+    return create.format(Identifier(name), Identifier(owner), strategy)
 
 
 def own_database(name: str, owner: str) -> Composable:

@@ -8,6 +8,8 @@ for, then word to start. Until then nothing is written anywhere, and no connecti
 
 import sys
 
+from lean_dagster import without_colours
+
 from run_worker.ending import end
 from run_worker.orders import read_order, read_start
 
@@ -48,4 +50,5 @@ def wait(example: str) -> int:
 
 
 if __name__ == "__main__":
+    without_colours()
     end(main(sys.argv[1:]))
