@@ -53,6 +53,19 @@ def test_the_webserver_keeps_the_pool(storage: PooledPostgresStorage) -> None:
         assert part._engine is before
 
 
+def test_a_table_is_asked_for_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, tables = [], set[str]()
+    monkeypatch.setattr(
+        "dagster_postgres.event_log.event_log.PostgresEventLogStorage.has_table",
+        lambda _, name: asked.append(name) or name in tables,
+    )
+    events = PooledPostgresStorage(URL, should_autocreate_tables=False).event_log_storage
+    assert not events.supports_asset_checks
+    tables.add("asset_check_executions")
+    assert all(events.supports_asset_checks for _ in range(3))
+    assert asked == ["asset_check_executions"] * 2
+
+
 def test_dagster_makes_it_from_a_configuration_file(tmp_path: Any) -> None:
     custom = {"module": "pooled_storage", "class": "PooledPostgresStorage", "config": CONFIG}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"custom": custom}}))

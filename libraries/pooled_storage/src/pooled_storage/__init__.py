@@ -6,6 +6,7 @@ and to open a connection costs more than what is then asked: 300 events took 7.1
 
 # ruff: noqa: E402 - what is imported first decides what the rest imports.
 
+from collections.abc import Callable
 from typing import Any
 
 from pooled_storage.deferred import defer
@@ -53,6 +54,8 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             setattr(storage, "optimize_for_webserver", _keep)  # noqa: B010 - a method, to mypy
         runs = self._run_storage
         setattr(runs, "add_run", checked(runs.add_run))  # noqa: B010 - the same
+        events = self._event_log_storage
+        setattr(events, "has_table", _remembered(events.has_table))  # noqa: B010 - the same
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> "PooledPostgresStorage":
@@ -67,3 +70,15 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 def _keep(statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
     """The pool stays; how long a statement may take is a setting of the role."""
+
+
+def _remembered(has_table: Callable[[str], bool]) -> Callable[[str], bool]:
+    """The question whether a table is there, asked until it is: Dagster asks it for each evaluation of a check."""
+    there: set[str] = set()
+
+    def remembered(name: str) -> bool:
+        if name not in there and has_table(name):
+            there.add(name)
+        return name in there
+
+    return remembered
