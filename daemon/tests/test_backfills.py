@@ -9,7 +9,7 @@ from dagster._daemon.daemon import BackfillDaemon
 from daemon import backfills
 
 
-class Ended(Exception):
+class EndedError(Exception):
     pass
 
 
@@ -23,7 +23,7 @@ class Clock(threading.Event):
     def wait(self, timeout=None):
         self.waited.append(timeout)
         if len(self.waited) == self._waits:
-            raise Ended
+            raise EndedError
         return False
 
 
@@ -44,7 +44,7 @@ def waited(monkeypatch, waits, *looks):
     monkeypatch.setattr(backfills, "execute_backfill_iteration", look)
     clock = Clock(waits)
     daemon = backfills.PromptBackfillDaemon({})
-    with daemon, pytest.raises(Ended):
+    with daemon, pytest.raises(EndedError):
         list(daemon.core_loop(None, clock))
     return clock.waited
 

@@ -45,9 +45,10 @@ def images() -> int:
 def run() -> int:
     """Dagster's daemon in this process until a signal ends it."""
     # Not for a health check, which runs every few seconds.
-    from lean_dagster import without_colours
+    from lean_dagster import without_alembic, without_colours
 
     without_colours()
+    without_alembic()
 
     from dagster import DagsterInstance
     from dagster._core.workspace.load_target import WorkspaceFileTarget

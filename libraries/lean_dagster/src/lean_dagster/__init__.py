@@ -25,8 +25,13 @@ def absent(*packages: str) -> Iterator[None]:
 
 def without_colours() -> None:
     """Import those who colour tracebacks where they can; nobody sees colours in a container's log."""
-    with absent("rich", "pygments"):
+    with absent("rich"):
         import structlog  # noqa: F401
+
+
+def without_alembic() -> None:
+    """Import Dagster's storage by the package that keeps Alembic out, before Dagster does."""
+    import pooled_storage  # noqa: F401
 
 
 def deferred(name: str) -> None:
