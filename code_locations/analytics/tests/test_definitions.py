@@ -122,8 +122,11 @@ from analytics import project
 project.PREPARED = __import__("pathlib").Path(%r)
 from analytics.definitions import defs
 defs().resolve_asset_graph()
-print(*({name.partition(".")[0] for name in sys.modules} & {"dagster_dbt", "dbt", "duckdb"}))
+print(*({name.partition(".")[0] for name in sys.modules} & {"dagster_dbt", "dbt", "duckdb", "sqlglot"}))
 from dbt.version import __version__
+from dagster_dbt.core import dbt_cli_event as later
+assert later.exp.Table.__module__.startswith("sqlglot")
+assert later.parse_one("select 1", dialect="duckdb").sql() == "SELECT 1"
 """
 
 
@@ -140,7 +143,7 @@ def test_definitions_load_in_production_without_database_network_or_secret(prepa
     assert done.stdout.strip() == "15", done.stderr
 
 
-def test_a_code_server_holds_neither_dbt_nor_duckdb_which_its_process_never_uses(prepared: Path) -> None:
+def test_a_code_server_holds_neither_dbt_nor_duckdb_nor_sqlglot_which_it_never_uses(prepared: Path) -> None:
     done = in_production(LOADED, prepared)
     assert (done.returncode, done.stdout.split()) == (0, ["dagster_dbt"]), done.stderr
 
