@@ -3,8 +3,13 @@
 Attacked as the role of one location; and Dagster itself does all it does, as the role of a run's own location.
 """
 
+import re
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -210,6 +215,24 @@ MODES = ("ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE
 def test_a_location_cannot_lock_others_out_of(server: Database, table: str, mode: str) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         server.sql(f"LOCK TABLE {table} IN {mode} MODE")
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 FROM runs FOR UPDATE", "LOCK TABLE pending_steps"])
+def test_who_locks_what_it_may_is_found_and_ended_as_the_manual_says(server: Database, statement: str) -> None:
+    # Postgres has no right that forbids these two; docs/database.md says so.
+    manual = Path(__file__).parents[2].joinpath("docs/database.md").read_text(encoding="utf-8")
+    (end_it,) = re.findall(r"```sql\n(SELECT pg_terminate_backend.*?)```", manual, re.DOTALL)
+    table = statement.split()[3 if "FROM" in statement else 2]
+    waits = f"UPDATE {table} SET run_id = run_id" if table == "runs" else f"SELECT count(*) FROM {table}"
+    holder = psycopg2.connect(host=server.socket, user="mine", dbname="dagster")
+    with ThreadPoolExecutor(1) as pool, closing(holder):
+        holder.cursor().execute(statement)
+        waiting = pool.submit(server.sql, waits, user=SERVICE)
+        deadline = time.monotonic() + 30
+        while not any(ended for (ended,) in server.sql(end_it, user="scratch")):
+            assert time.monotonic() < deadline
+            assert not waiting.done()
+        waiting.result(timeout=30)
 
 
 def test_a_search_path_of_its_own_does_not_change_whose_a_run_is(server: Database) -> None:
