@@ -4,7 +4,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.deployment import Deployment, docker
-from tests.support.graphql import GraphQL
+from tests.support.graphql import LAUNCH, GraphQL
 from tests.support.waiting import wait_until
 
 
@@ -23,8 +23,9 @@ def test_a_hanging_run_is_terminated_and_its_container_gone(deployment: Deployme
 
 
 def test_a_run_that_could_not_report_its_state_is_refused_at_its_launch(admin: GraphQL) -> None:
+    selector = {"repositoryLocationName": "probe", "repositoryName": "__repository__", "jobName": "attack"}
     config = {"ops": {"run_python": {"config": {"code": "pass\0"}}}}
-    refused = admin.try_launch("probe", "attack", config=config)
+    refused = admin.answer(LAUNCH, params={"selector": selector, "runConfigData": config}).json()["data"]["launchRun"]
     assert refused["__typename"] == "PythonError", refused
     assert "The run of attack was not made: run_config.ops.run_python.config.code is 'pass\\x00'" in refused["message"]
 
