@@ -16,7 +16,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from daemon.retries import PATIENCE_SECONDS, RetryDaemon
+from daemon.retries import PATIENCE_SECONDS, RECORD_SECONDS, RetryDaemon
 
 JOB = """import dagster as dg
 
@@ -65,7 +65,7 @@ def begun(daemon, instance):
     return daemon
 
 
-def crash(instance, server, job="count", location="sales"):
+def crash(instance, server, job="count", location="sales", recorded=True):
     """A run whose container died, as the run monitor ends it."""
     origin = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=server.port, location_name=location)
     remote = RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), job)
@@ -73,7 +73,7 @@ def crash(instance, server, job="count", location="sales"):
     tags = {RUN_FAILURE_REASON_TAG: RunFailureReason.UNEXPECTED_TERMINATION.value, RETRY_STRATEGY_TAG: "ALL_STEPS"}
     run = create_run_for_test(instance, job, status=DagsterRunStatus.STARTED, remote_job_origin=remote, tags=tags)
     instance.report_run_failed(run, "its container died")
-    assert instance.get_run_by_id(run.run_id).tags[WILL_RETRY_TAG] == "true"
+    assert not recorded or instance.get_run_by_id(run.run_id).tags[WILL_RETRY_TAG] == "true"
     return run.run_id
 
 
@@ -176,6 +176,39 @@ def test_it_outlives_a_database_that_is_away(instance, context, daemon, server, 
         look(daemon, context)
     assert not failures
     look_until(daemon, context, lambda: retries_of(instance, run))
+
+
+def test_one_whose_record_is_written_after_its_last_event_is_not_overlooked(
+    instance, context, daemon, server, monkeypatch
+):
+    server.serve("sales:1", JOB)
+    late = []
+    with monkeypatch.context() as patch:
+        patch.setattr(instance.run_storage, "handle_run_event", lambda *args: late.append(args))
+        patch.setattr(instance.run_storage, "add_run_tags", lambda *_: None)
+        run = crash(instance, server, recorded=False)
+        look(daemon, context)
+    (ending,) = late
+    instance.run_storage.handle_run_event(*ending)
+    look(daemon, context)
+    assert WILL_RETRY_TAG not in instance.get_run_by_id(run).tags, "what the run itself is about to write"
+    assert not retries_of(instance, run)
+    instance.add_run_tags(run, {WILL_RETRY_TAG: "true"})
+    look_until(daemon, context, lambda: retries_of(instance, run))
+    assert len(retries_of(instance, run)) == 1
+
+
+def test_one_whose_record_is_never_completed_is_looked_at_no_more(
+    instance, context, daemon, server, clock, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(instance.run_storage, "handle_run_event", lambda *_: None)
+        run = crash(instance, server, recorded=False)
+    look(daemon, context)
+    assert daemon._since == {run: 0.0}
+    clock[0] = RECORD_SECONDS
+    look(daemon, context)
+    assert daemon._since == {}
 
 
 def test_a_run_that_succeeded_or_failed_by_its_code_is_none_of_its(instance, context, daemon, server):

@@ -27,6 +27,9 @@ DATABASE_AWAY = (OperationalError, InterfaceError, DagsterPostgresException)
 AWAY = (DagsterUserCodeUnreachableError, DagsterCodeLocationLoadError, *DATABASE_AWAY)
 # Longer than any start or release; what does not load for an hour is a person's to mend, and to launch again.
 PATIENCE_SECONDS = 3600.0
+# A run's last event is stored before its record says how it ended, and whether it is to be retried: after seconds, on a
+# machine under load. A process that dies in between is found sooner than this, and the run is told its end again.
+RECORD_SECONDS = 120.0
 # Failed runs this old have been retried by the daemon before this one, or never will be.
 _RECENT = timedelta(days=1)
 Context = IWorkspaceProcessContext[Any]
@@ -72,6 +75,8 @@ class RetryDaemon(EventLogConsumerDaemon):
         run = None
         try:
             run = instance.get_run_by_id(run_id)
+            if run and not _is_recorded(run) and self._clock() - self._since[run_id] < RECORD_SECONDS:
+                return False
             if run and should_retry(run, instance):
                 retry_run(run, context)
             return True
@@ -102,6 +107,11 @@ class RetryDaemon(EventLogConsumerDaemon):
             instance.report_engine_event("Failed to retry run", run, engine_event_data=EngineEventData(error=info))
             # As Dagster does: nobody waits for a retry that will not come, a backfill for one.
             instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
+
+
+def _is_recorded(run: DagsterRun) -> bool:
+    """Whether a run's record says all of its end. Pure."""
+    return run.is_finished and (run.status != DagsterRunStatus.FAILURE or WILL_RETRY_TAG in run.tags)
 
 
 def _without_retry(instance: DagsterInstance) -> list[str]:
