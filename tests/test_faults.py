@@ -22,7 +22,6 @@ from tests.support.load import Load, make_table, one_tick_a_moment, schedule
 from tests.support.locations import shipped
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.long
 SEED = 20130101
 # Runs in the queue: of the fast sample, of each long test, and of the one that kills everything.
 SAMPLE, MODEST, FULL = 24, 40, 200
@@ -109,6 +108,7 @@ def test_broker_run_code_server_and_daemon_crash_and_nobody_does_anything(
 SERVICES = ("postgres", "daemon", "webserver", "run_broker", "probe", "ingestion", "gateway", "a run")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600, func_only=True)
 @pytest.mark.needs("ingestion")
 def test_every_container_crashes_twice_at_random_moments(deployment: Deployment, load: Loading) -> None:
@@ -127,6 +127,7 @@ def test_every_container_crashes_twice_at_random_moments(deployment: Deployment,
     all_is_well(deployment, own, seconds=1500)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 @pytest.mark.parametrize("service", ["postgres", "webserver", "gateway"])
 def test_a_service_crashes_under_load(deployment: Deployment, load: Loading, service: str) -> None:
@@ -138,6 +139,7 @@ def test_a_service_crashes_under_load(deployment: Deployment, load: Loading, ser
     all_is_well(deployment, own, seconds=600)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 def test_a_run_without_its_database_for_half_a_minute_goes_on(deployment: Deployment, load: Loading) -> None:
     own = load(MODEST)
@@ -149,6 +151,7 @@ def test_a_run_without_its_database_for_half_a_minute_goes_on(deployment: Deploy
     assert len(own.chains()[run]) == 1, "a cut of 30 s cost the run a retry"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 def test_a_database_out_of_connections_delays_runs_and_loses_none(deployment: Deployment, load: Loading) -> None:
     own = load(MODEST)
@@ -163,6 +166,7 @@ def _findings_of(deployment: Deployment, subject: str) -> list[dict[str, str]]:
     return [finding for finding in deployment.findings() if finding["subject"] == subject]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 def test_a_run_that_does_not_hear_is_ended_and_one_that_takes_all_memory_says_so(
     deployment: Deployment, load: Loading, admin: GraphQL
@@ -186,6 +190,7 @@ def test_a_run_that_does_not_hear_is_ended_and_one_that_takes_all_memory_says_so
     all_is_well(deployment, own, seconds=600)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 @pytest.mark.needs("ingestion")
 def test_a_code_server_that_hangs_holds_up_its_own_location_alone(deployment: Deployment, load: Loading) -> None:
@@ -202,6 +207,7 @@ def test_a_code_server_that_hangs_holds_up_its_own_location_alone(deployment: De
     all_is_well(deployment, own, seconds=900)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600, func_only=True)
 def test_an_engine_that_hangs_or_fails_delays_runs(deployment: Deployment, load: Loading) -> None:
     path = deployment.home / "engine.sock"
