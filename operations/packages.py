@@ -19,6 +19,8 @@ PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
     # Docker's own packages, where they are in use: the distribution's would conflict with them.
     "docker-ce": {"engine": ("docker-ce",), "compose": ("docker-compose-plugin",), "buildx": ("docker-buildx-plugin",)},
 }
+# Whoever else installs (a cloud machine's first minutes, a second deployment) holds a lock; apt would give up at once.
+PATIENCE = ("--option", "DPkg::Lock::Timeout=300")
 PREFERENCES = "Package: *\nPin: release n={suite}\nPin-Priority: 100\n"
 
 
@@ -119,7 +121,7 @@ def apt_install(*packages: str) -> tuple[str, ...]:
 
     Compose recommends a newer client, which conflicts with bookworm's docker.io: apt would remove the engine for it.
     """
-    return ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", *packages)
+    return ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", *PATIENCE, *packages)
 
 
 def newer_suite(suite: str, codename: str, places: list[Source]) -> list[Step]:

@@ -58,7 +58,7 @@ def test_bookworm_takes_compose_and_buildx_from_trixie_at_low_priority() -> None
     steps = packages.install(["compose", "buildx"], BOOKWORM, [MIRROR])
     assert steps == [
         ("apt-get", "update"),
-        ("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove", "debian-archive-keyring"),
+        packages.apt_install("debian-archive-keyring"),
         Write(
             Path("/etc/apt/preferences.d/trixie-for-docker"),
             "Package: *\nPin: release n=trixie\nPin-Priority: 100\n",
@@ -70,6 +70,7 @@ def test_bookworm_takes_compose_and_buildx_from_trixie_at_low_priority() -> None
         ("apt-get", "--quiet", "update"),
         (
             *("apt-get", "install", "--yes", "--no-install-recommends", "--no-remove"),
+            *("--option", "DPkg::Lock::Timeout=300"),
             *("docker-compose/trixie", "docker-buildx/trixie"),
         ),
     ]
