@@ -1,10 +1,12 @@
 """Promise: runs start warm. A container that waited becomes a run's, and nothing else about the run is different."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from tests.support import faults
 from tests.support.deployment import Deployment, docker
 from tests.support.graphql import GraphQL
 from tests.support.waiting import wait_until
@@ -127,6 +129,25 @@ def test_one_that_dies_while_it_waits_fails_no_run(deployment: Deployment, admin
     docker("kill", "--signal", "KILL", warm)
     admin.wait_for(admin.launch("probe", "succeed"), "SUCCESS")
     wait_until(lambda: waiting(deployment), seconds=90, what="another to wait")
+
+
+def test_one_that_dies_between_its_claim_and_its_start_fails_its_run_truly_and_a_retry_does_the_work(
+    deployment: Deployment, admin: GraphQL, warm: str
+) -> None:
+    with contextlib.ExitStack() as held:
+        with faults.hung(deployment, deployment.container("daemon")):
+            run = admin.launch("probe", "succeed")
+            # Of a launch this is the one writing between the two: the run's record gets the container's id.
+            held.enter_context(faults.locked(deployment, "run_tags"))
+        claimed = f"{deployment.name}-probe-claimed-{run}"
+        wait_until(lambda: deployment.inspect(warm)["Name"] == f"/{claimed}", seconds=60, what="the claim")
+        docker("kill", "--signal", "KILL", warm)
+    admin.wait_for(run, "FAILURE", seconds=120)
+    assert "a run's container is started once" in "\n".join(admin.messages(run))
+    retry = wait_until(
+        lambda: admin.tags(run).get("dagster/auto_retry_run_id", ""), seconds=180, what="the run to be retried"
+    )
+    admin.wait_for(retry, "SUCCESS", seconds=180)
 
 
 def test_a_location_cannot_reach_anothers_from_its_run(deployment: Deployment, admin: GraphQL, warm: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tests.support.deployment import Deployment, docker
@@ -86,6 +87,20 @@ def no_connections_left(deployment: Deployment, *roles: str) -> Iterator[None]:
     finally:
         for role in roles:
             deployment.sql(f"alter role {role} connection limit {limits[role]}")
+
+
+@contextmanager
+def locked(deployment: Deployment, table: str) -> Iterator[None]:
+    """Whoever writes to one of Dagster's tables waits until the block ends; reading goes on."""
+    held = f"select pid from pg_locks where relation = '{table}'::regclass and mode = 'ExclusiveLock' and granted"
+    with ThreadPoolExecutor(1) as beside:
+        # Its session is ended, which is an error to whoever asked; the time is for a test that is killed itself.
+        beside.submit(deployment.sql, f"lock table {table} in exclusive mode; select pg_sleep(300)")
+        try:
+            wait_until(lambda: deployment.sql(held), seconds=30, what=f"the lock on {table}")
+            yield
+        finally:
+            deployment.sql(f"select pg_terminate_backend(pid) from ({held}) as holder")
 
 
 @contextmanager
