@@ -16,7 +16,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from daemon.retries import PATIENCE_SECONDS, RECORD_SECONDS, RetryDaemon
+from daemon.retries import LOOK_BACK_SECONDS, PATIENCE_SECONDS, RECORD_SECONDS, RetryDaemon
 
 JOB = """import dagster as dg
 
@@ -195,6 +195,24 @@ def test_one_whose_record_is_written_after_its_last_event_is_not_overlooked(
     assert not retries_of(instance, run)
     instance.add_run_tags(run, {WILL_RETRY_TAG: "true"})
     look_until(daemon, context, lambda: retries_of(instance, run))
+    assert len(retries_of(instance, run)) == 1
+
+
+def test_one_whose_event_was_passed_over_is_found_within_a_minute(
+    instance, context, daemon, server, clock, monkeypatch
+):
+    server.serve("sales:1", JOB)
+    with monkeypatch.context() as patch:
+        # The cursor goes on, and nobody hears of the event.
+        patch.setattr(daemon, "_note", lambda *_: iter([None]))
+        run = crash(instance, server)
+        look(daemon, context)
+    look(daemon, context)
+    assert daemon._since == {}
+    clock[0] += LOOK_BACK_SECONDS
+    look_until(daemon, context, lambda: retries_of(instance, run))
+    clock[0] += LOOK_BACK_SECONDS
+    look(daemon, context)
     assert len(retries_of(instance, run)) == 1
 
 

@@ -30,8 +30,11 @@ PATIENCE_SECONDS = 3600.0
 # A run's last event is stored before its record says how it ended, and whether it is to be retried: after seconds, on a
 # machine under load. A process that dies in between is found sooner than this, and the run is told its end again.
 RECORD_SECONDS = 120.0
-# Failed runs this old have been retried by the daemon before this one, or never will be.
-_RECENT = timedelta(days=1)
+# Dagster goes on from event to event by their numbers, and passes over one that was stored after one with a higher
+# number was read. So what has no retry is looked for as well: at the start among the failed runs of a day, which
+# the daemon before this one may not have come to, and then of the last minutes.
+LOOK_BACK_SECONDS = 60.0
+_AT_FIRST, _LATER = timedelta(days=1), timedelta(minutes=15)
 Context = IWorkspaceProcessContext[Any]
 
 
@@ -43,7 +46,7 @@ class RetryDaemon(EventLogConsumerDaemon):
         self._clock = clock
         self._since: dict[str, float] = {}
         """When each run that has no retry yet was first taken up."""
-        self._took_over = False
+        self._looked_back: float | None = None
         self._told: set[str] = set()
 
     @property
@@ -54,15 +57,20 @@ class RetryDaemon(EventLogConsumerDaemon):
     def run_iteration(self, workspace_process_context: Context) -> DaemonIterator:
         """Note the runs that ended since the last look, then try what has no retry yet."""
         instance = workspace_process_context.instance
-        if not self._took_over:
-            self._since |= dict.fromkeys(_without_retry(instance), self._clock())
-            self._took_over = True
+        self._look_back(instance)
         yield from super().run_iteration(workspace_process_context)
         for run_id in list(self._since):
             yield None
             if self._is_settled(workspace_process_context, run_id):
                 del self._since[run_id]
                 self._told.discard(run_id)
+
+    def _look_back(self, instance: DagsterInstance) -> None:
+        now, before = self._clock(), self._looked_back
+        if before is None or now - before >= LOOK_BACK_SECONDS:
+            for run_id in _without_retry(instance, _AT_FIRST if before is None else _LATER):
+                self._since.setdefault(run_id, now)
+            self._looked_back = now
 
     def _note(self, _context: Context, records: Iterable[Any], _logger: object) -> Iterator[None]:
         for record in records:
@@ -114,12 +122,12 @@ def _is_recorded(run: DagsterRun) -> bool:
     return run.is_finished and (run.status != DagsterRunStatus.FAILURE or WILL_RETRY_TAG in run.tags)
 
 
-def _without_retry(instance: DagsterInstance) -> list[str]:
-    """Runs whose retry the daemon before this one did not come to."""
+def _without_retry(instance: DagsterInstance, within: timedelta) -> list[str]:
+    """Runs that failed within this time, and are to be retried, and were not."""
     due = RunsFilter(
         statuses=[DagsterRunStatus.FAILURE],
         tags={WILL_RETRY_TAG: "true"},
-        updated_after=datetime.now(UTC) - _RECENT,
+        updated_after=datetime.now(UTC) - within,
     )
     found = []
     for run in instance.get_runs(due):
