@@ -37,6 +37,8 @@ def document(measures: Measures, taken: str, machine: str) -> str:
         rows = made(measures)
         if rows:
             told.append(f"### {title}\n\n{table(rows[0], rows[1:])}")
+        if made is _goals:
+            told += _reasons(measures)
     if measures.get("ladder") and not measures["ladder"].get("warm"):
         told.append("There were no warm runs: no container waited for one.")
     return "\n\n".join(told)
@@ -53,6 +55,11 @@ def put(page: str, made: str) -> str:
             "put them back (git log -p docs/performance.md)",
         )
     return f"{head}{BEGIN}\n\n{made}\n\n{END}{tail}"
+
+
+def _reasons(measures: Measures) -> list[str]:
+    missed = [one for one in goals(measures) if one.met is False and one.reason]
+    return [f"Not met, {one.what}: {one.reason}." for one in missed]
 
 
 def _goals(measures: Measures) -> Rows:
