@@ -1,7 +1,7 @@
 """Alembic, imported by whoever first migrates or looks at a revision, and not by each process that opens the storage.
 
 Dagster's storage imports it, with Mako and Pygments behind it, for its migrations alone. Runs never migrate: to them
-it was an eighth of all imports, and 14 MB to each process that stays.
+it was an eighth of all imports, and 8 MB to each process that stays.
 """
 
 import importlib
