@@ -78,6 +78,16 @@ def deployed(deployment: Deployment, location: str) -> list[Release]:
     return [release for release in read(deployment) if release.location == location and release.ok]
 
 
+def given_up(releases: list[Release]) -> set[str]:
+    """The tags among what served of a location that were rolled back from, and not put in place again since."""
+    left: set[str] = set()
+    for before, release in zip([None, *releases], releases, strict=False):
+        if before and release.result == ROLLED_BACK and release.tag < before.tag:
+            left.add(before.tag)
+        left.discard(release.tag)
+    return left
+
+
 def now() -> str:
     """The time as releases have it: two attempts never share one."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -13,7 +13,7 @@ from operations.releases.way_back import Way
 
 
 def rollback(context: Context, location: str, tag: str | None = None, *, accept_loss: bool = False) -> None:
-    """Put the release that served before in place, or the one that `tag` names.
+    """Put the release that served before in place and was not rolled back from, or the one that `tag` names.
 
     Its definitions are loaded before anything is touched, and its server is loaded by webserver and daemon before the
     tables go back: it serves with newer tables as they are. What fails up to there has cost no row. With `accept_loss`
@@ -61,7 +61,8 @@ def _migrate(context: Context, change: Change, way: Way) -> Change:
 def choose(context: Context, name: str, tag: str | None) -> Release:
     """The release to go to; raises with those that there are."""
     now = tags.in_force(context.deployment, name)
-    images = {each.tag: each for each in history.deployed(context.deployment, name)}
+    served = history.deployed(context.deployment, name)
+    images = {each.tag: each for each in served}
     there = {
         key: each for key, each in images.items() if building.exists(context, tags.image(context.deployment, name, key))
     }
@@ -79,7 +80,8 @@ def choose(context: Context, name: str, tag: str | None) -> Release:
         )
     if tag is not None:
         return there[tag]
-    earlier = [key for key in others if key < now or not tags.is_release(now)]
+    left = history.given_up(served)
+    earlier = [key for key in others if key not in left and (key < now or not tags.is_release(now))]
     if not earlier:
         raise StackError(
             f"{name} has no release before {now}" if images else f"{name} was never deployed",

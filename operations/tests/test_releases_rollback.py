@@ -67,6 +67,20 @@ def test_a_second_rollback_goes_one_further_and_any_can_be_named(machine: Machin
 
 
 @pytest.mark.usefixtures("clock")
+def test_what_was_rolled_back_from_is_none_to_go_back_to(machine: Machine, world: World) -> None:
+    good, bad = release(machine, world, 1), release(machine, world, 2)
+    rollback.rollback(machine.context(), "ingestion")
+    release(machine, world, 3)
+    rollback.rollback(machine.context(), "ingestion")
+    assert in_env(machine) == good
+    # Somebody thinks better of it, and says so.
+    rollback.rollback(machine.context(), "ingestion", bad)
+    release(machine, world, 4)
+    rollback.rollback(machine.context(), "ingestion")
+    assert in_env(machine) == bad
+
+
+@pytest.mark.usefixtures("clock")
 def test_what_failed_is_none_to_go_back_to(machine: Machine, world: World) -> None:
     first = release(machine, world, 1)
     world.tests_fail = "1 failed"
