@@ -15,7 +15,7 @@ from backup.file_backup import Files
 from backup.programs import Done
 from backup.settings import S3, Places, Settings
 
-from backup import recovery, serving, settings
+from backup import health, recovery, serving, settings
 
 INFO = [
     {
@@ -263,11 +263,11 @@ def test_only_a_backup_by_hand_is_stopped_from_outside(here: Settings) -> None:
 
 
 def test_it_is_well_while_its_loop_turns_or_a_backup_takes_hours(here: Settings) -> None:
-    assert not serving.healthy(here)
+    assert not health.healthy(here.places.work)
     with serving.alone(here.places.work):
-        assert serving.healthy(here)
+        assert health.healthy(here.places.work)
     (here.places.work / "heartbeat").touch()
-    assert serving.healthy(here)
+    assert health.healthy(here.places.work)
 
 
 def test_a_restored_cluster_forgets_where_it_stopped(tmp_path: Path) -> None:

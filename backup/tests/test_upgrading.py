@@ -14,7 +14,7 @@ from backup.errors import BackupError
 from backup.programs import Done
 from backup.settings import Places, Settings
 
-from backup import serving
+from backup import health, serving
 
 SCRIPT = Path(__file__).resolve().parents[2] / "postgres" / "pgbackrest-repository"
 
@@ -58,7 +58,7 @@ def test_the_service_begins_nothing(places: Places, monkeypatch: pytest.MonkeyPa
     settings = Settings("prod", places=places)
     serving.serve(settings, lambda _: None, times=2)
     assert prepared == []
-    assert serving.healthy(settings)
+    assert health.healthy(places.work)
     (places.postgres / "upgrade-under-way").unlink()
     serving.serve(settings, lambda _: None, times=1)
     assert prepared == [settings]

@@ -12,9 +12,10 @@ from run_broker.create_request import COMMAND, CreateRequest, is_location_name, 
 from run_broker.engine_views import Container, Image
 from run_broker.identity import Identity
 from run_broker.refusal import Refusal
-from run_broker.routes import CALLERS, ROUTES, match_route
+from run_broker.routes import ROUTES, match_route
 from run_broker.sandbox import plan_run
 from run_broker.settings import Settings
+from run_broker.sockets import CALLERS
 from run_broker.strict_json import MAX_DEPTH, parse_object
 from run_broker.units import parse_cpus, parse_duration, parse_memory, parse_timestamp
 

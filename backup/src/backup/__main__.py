@@ -18,8 +18,6 @@ def main(arguments: Sequence[str]) -> int:
     call = _parser().parse_args(arguments)
     try:
         here = settings.load()
-        if call.verb == "health":
-            return 0 if serving.healthy(here) else 1
         if call.verb == "serve":
             serving.serve(here, lambda line: print(f"backup: {line}", flush=True))
             return 0
@@ -73,7 +71,7 @@ def _say(step: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m backup")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name in ("serve", "health", "stop", "list", "swap", "discard", "finish", "occupied", "follow"):
+    for name in ("serve", "stop", "list", "swap", "discard", "finish", "occupied", "follow"):
         verbs.add_parser(name)
     verbs.add_parser("count").add_argument("--since", action="store_true", help="a former count, by stdin")
     taking = verbs.add_parser("take")

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 
-from backup import requests, take
+from backup import health, requests, take
 from backup.database_backup import Database
 from backup.errors import BackupError
 from backup.file_backup import Files
@@ -20,7 +20,6 @@ from backup.requests import Request
 from backup.settings import Settings
 
 _PAUSE_SECONDS = 3.0
-_STALE_SECONDS = 60.0
 # The loop holds the lock each time it looks, and for a while at its start, without being a backup.
 _PATIENCE_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
@@ -33,7 +32,7 @@ Tell = Callable[[str], None]
 def alone(work: Path, patience: float = 0.0) -> Iterator[None]:
     """One backup at a time in this container: the service's, or the one somebody started by hand."""
     end = time.monotonic() + patience
-    with (work / "backup.lock").open("a") as file:
+    with health.lock(work).open("a") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +52,7 @@ def alone(work: Path, patience: float = 0.0) -> Iterator[None]:
 
 def stop(work: Path) -> bool:
     """Ends the backup that somebody started by hand and no longer waits for; False when there is none."""
-    path = work / "backup.lock"
+    path = health.lock(work)
     number = path.read_text(encoding="ascii").strip() if path.is_file() else ""
     command = Path("/proc") / number / "cmdline"
     if not number.isdigit() or not command.is_file() or b"\0take\0" not in command.read_bytes():
@@ -71,7 +70,7 @@ def serve(settings: Settings, tell: Tell, *, times: int | None = None) -> None:
     last, ready = "", False
     while times is None or times > 0:
         times = None if times is None else times - 1
-        (settings.places.work / "heartbeat").touch()
+        health.heartbeat(settings.places.work).touch()
         if settings.on and not settings.places.upgrading:
             try:
                 with alone(settings.places.work):
@@ -132,18 +131,6 @@ def by_hand(
         raise BackupError("backups are off here", "BACKUPS=on and DEPLOYMENT=prod in .env", "set it, then ./stack up")
     with alone(settings.places.work, _PATIENCE_SECONDS), take.dagster(settings) as session:
         return work_off(settings, session, requests.begin(session, kind, verify, who, take_over=take_over), say)
-
-
-def healthy(settings: Settings) -> bool:
-    """Whether the loop turns, or a backup is under way, which may take hours."""
-    beat = settings.places.work / "heartbeat"
-    if beat.exists() and time.time() - beat.stat().st_mtime < _STALE_SECONDS:
-        return True
-    try:
-        with alone(settings.places.work):
-            return False
-    except BackupError:
-        return True
 
 
 def _stop(_number: int, _frame: Any) -> None:

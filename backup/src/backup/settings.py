@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup import health
 from backup.errors import BackupError
 
 
@@ -18,7 +19,7 @@ class Places:
     audit: Path = Path("/var/lib/dagster/audit")
     postgres: Path = Path("/var/lib/postgresql/17")
     sockets: Path = Path("/var/run/postgresql")
-    work: Path = Path("/tmp")  # noqa: S108
+    work: Path = health.WORK
 
     @property
     def passphrase(self) -> Path:

@@ -1,4 +1,4 @@
-"""`python -m run_broker` serves; `python -m run_broker health` is the container's health check."""
+"""`python -m run_broker` serves."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import threading
 import time
 
 from run_broker.audit import Audit, Log, Metrics
-from run_broker.broker import Broker, check_health
+from run_broker.broker import Broker
 from run_broker.engine import Engine, EngineUnreachableError
 from run_broker.identity import Identity, IdentityError, find_identity
 from run_broker.settings import Settings, SettingsError
@@ -18,23 +18,15 @@ STARTUP_SECONDS = 30.0
 
 def main(arguments: list[str]) -> int:
     """Run a command; its exit code."""
-    if arguments not in ([], ["serve"], ["health"]):
-        print("usage: python -m run_broker [serve|health]", file=sys.stderr)
+    if arguments:
+        print("usage: python -m run_broker", file=sys.stderr)
         return 2
     try:
         settings = Settings.from_environment(os.environ)
-        return health(settings) if arguments == ["health"] else serve(settings)
+        return serve(settings)
     except (SettingsError, IdentityError) as error:
         print(f"run_broker: {error}", file=sys.stderr)
         return 2
-
-
-def health(settings: Settings) -> int:
-    """0 when the broker answers on every socket and the engine behind it."""
-    problem = check_health(settings)
-    if problem:
-        print(problem, file=sys.stderr)
-    return 1 if problem else 0
 
 
 def serve(settings: Settings) -> int:

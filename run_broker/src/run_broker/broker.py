@@ -1,28 +1,20 @@
-"""The broker as a whole: put together, started, stopped; and the check of its health."""
+"""The broker as a whole: put together, started, stopped."""
 
-import http.client
-import socket
 import time
-from pathlib import Path
 
-from run_broker import confinement, sandbox
+from run_broker import confinement, sandbox, sockets
 from run_broker.audit import Audit
-from run_broker.engine import Engine, EngineError
+from run_broker.engine import Engine
 from run_broker.handlers import Handlers
 from run_broker.http_message import MAX_BODY
 from run_broker.identity import Identity
 from run_broker.keeper import Keeper
 from run_broker.reaper import Reaper
-from run_broker.routes import CALLERS, describe
+from run_broker.routes import describe
 from run_broker.runs import Runs
 from run_broker.server import CallerServer
 from run_broker.settings import Settings
 from run_broker.warm import Warm
-
-
-def socket_path(settings: Settings, caller: str) -> Path:
-    """Where a caller's socket is."""
-    return settings.sockets_dir / caller / "docker.sock"
 
 
 class Broker:
@@ -39,7 +31,8 @@ class Broker:
         self.reaper = Reaper(engine, self.runs, audit, settings)
         handlers = Handlers(engine, self.runs, audit)
         self._servers = [
-            CallerServer(caller, socket_path(settings, caller), handlers, audit, settings) for caller in CALLERS
+            CallerServer(caller, sockets.of_caller(settings.sockets_dir, caller), handlers, audit, settings)
+            for caller in sockets.CALLERS
         ]
 
     def start(self) -> None:
@@ -75,26 +68,3 @@ def policy(settings: Settings, identity: Identity) -> dict[str, object]:
         "largest_body": MAX_BODY,
         "settings": settings.model_dump(mode="json"),
     }
-
-
-def check_health(settings: Settings) -> str:
-    """Why the broker is not healthy; empty when it is.
-
-    The engine is asked directly, so that a caller who floods its own socket cannot make the broker look ill: any HTTP
-    answer on a socket is life.
-    """
-    try:
-        Engine(settings.engine_socket, 5.0).ping()
-    except EngineError as error:
-        return f"engine: {error}"
-    for caller in CALLERS:
-        path = socket_path(settings, caller)
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(5.0)
-                connection.connect(str(path))
-                connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                http.client.HTTPResponse(connection).begin()
-        except (OSError, http.client.HTTPException) as error:
-            return f"{path}: {error!r}"
-    return ""

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from run_broker.refusal import Refusal
 
-CALLERS = ("daemon", "webserver")
-
 _TARGET = re.compile(r"(/[A-Za-z0-9_./-]*)(?:\?([A-Za-z0-9_.~%&=,+*:-]*))?", re.ASCII)
 _PREFIX = r"(?:/v1\.[0-9]{1,2})?"
 # A full or shortened id, or the name of a run's container. No dot, no percent sign: nothing a path could hide in.

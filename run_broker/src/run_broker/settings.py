@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from run_broker import sockets
 from run_broker.units import parse_cpus, parse_duration, parse_memory
 
 
@@ -35,8 +36,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine_socket: Path = Path("/var/run/docker.sock")
-    sockets_dir: Path = Path("/run/brokers")
+    engine_socket: Path = sockets.ENGINE
+    sockets_dir: Path = sockets.FOLDER
     # Empty: the broker asks the engine which Compose project its own container belongs to.
     project: str = ""
 
