@@ -66,6 +66,39 @@ def test_a_table_is_asked_for_until_it_is_there(monkeypatch: pytest.MonkeyPatch)
     assert asked == ["asset_check_executions"] * 2
 
 
+FILTERS = [
+    None,
+    dg.RunsFilter(),
+    dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]),
+    dg.RunsFilter(tags={"team": ["a", "b"], "kind": "x"}),
+    dg.RunsFilter(job_name="second", exclude_subruns=True),
+    dg.RunsFilter(exclude_subruns=True),
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_runs_are_counted_as_by_dagster_without_sorting_them(
+    storage: PooledPostgresStorage, filters: dg.RunsFilter | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for number in range(12):
+            tags = {"team": "abc"[number % 3], "kind": "xy"[number % 2]}
+            tags |= {"dagster/backfill": "bbbbbbbb"} if number > 8 else {}
+            status = dg.DagsterRunStatus.STARTED if number % 4 else dg.DagsterRunStatus.SUCCESS
+            run = dg.DagsterRun(["first", "second"][number % 5 > 2], tags=tags, status=status)
+            instance.run_storage.add_run(run)
+        expected = instance.run_storage.get_runs_count(filters)
+        monkeypatch.setattr(
+            storage.run_storage,
+            "fetchone",
+            lambda query: (asked.append(str(query)), instance.run_storage.fetchone(query))[1],
+        )
+        monkeypatch.setattr(storage.run_storage, "has_built_index", lambda _: True)
+        assert storage.run_storage.get_runs_count(filters) == expected > 0
+    assert "ORDER BY" not in asked[0]
+
+
 def test_dagster_makes_it_from_a_configuration_file(tmp_path: Any) -> None:
     custom = {"module": "pooled_storage", "class": "PooledPostgresStorage", "config": CONFIG}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"storage": {"custom": custom}}))

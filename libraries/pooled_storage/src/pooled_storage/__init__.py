@@ -13,6 +13,9 @@ from pooled_storage.deferred import defer
 
 defer()
 
+import sqlalchemy
+from dagster import RunsFilter
+from dagster._core.storage.runs import SqlRunStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
@@ -54,6 +57,7 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             setattr(storage, "optimize_for_webserver", _keep)  # noqa: B010 - a method, to mypy
         runs = self._run_storage
         setattr(runs, "add_run", checked(runs.add_run))  # noqa: B010 - the same
+        setattr(runs, "get_runs_count", _counted(runs))  # noqa: B010 - the same
         events = self._event_log_storage
         setattr(events, "has_table", _remembered(events.has_table))  # noqa: B010 - the same
 
@@ -82,3 +86,14 @@ def _remembered(has_table: Callable[[str], bool]) -> Callable[[str], bool]:
         return name in there
 
     return remembered
+
+
+def _counted(runs: SqlRunStorage) -> Callable[[RunsFilter | None], int]:
+    """How many runs there are. Dagster's own statement sorts them first: of 20,000 that was most of the runs page."""
+
+    def get_runs_count(filters: RunsFilter | None = None) -> int:
+        found = runs._runs_query(filters=filters, columns=["id"]).order_by(None)
+        row = runs.fetchone(sqlalchemy.select(sqlalchemy.func.count().label("runs")).select_from(found.subquery()))
+        return int(row["runs"]) if row else 0
+
+    return get_runs_count
