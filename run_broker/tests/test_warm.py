@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from run_broker.keeper import available_memory
+from run_broker.keeper import PATIENCE_SECONDS
+from run_broker.machine import Processors, available_memory
 
 RUN_ID = "0b4f5c8e-6f3f-4a39-9c1f-2f7d8b1a9e10"
 OTHER = "1c5a6d9f-7a4a-4b50-8d2a-3a8e9c2b0f21"
@@ -21,9 +22,15 @@ def warm(world, engine):
     engine.server["Config"]["Labels"]["run.warm"] = "1"
     world.settings = world.settings.model_copy(update={"run_warm_quiet": 0.0001})
     world.restart()
-    world.broker.keeper.free_memory = lambda: 8 * GIB
+    plenty(world)
     world.create(run_id=OTHER)
     return world
+
+
+def plenty(world):
+    """A machine with room, whatever this one has."""
+    world.broker.keeper.free_memory = lambda: 8 * GIB
+    world.broker.keeper.idle_processors = lambda: 1.0
 
 
 def waiting(world):
@@ -156,7 +163,7 @@ def test_a_run_of_the_old_sandbox_never_gets_a_new_container_nor_the_other_way_r
 def test_another_broker_takes_over_what_waits(warm):
     container = ready(warm)
     warm.restart()
-    warm.broker.keeper.free_memory = lambda: 8 * GIB
+    plenty(warm)
     warm.look()
     assert waiting(warm) == [container]
     assert warm.create().json["Id"] == container["Id"]
@@ -166,7 +173,7 @@ def test_another_broker_takes_over_what_waits(warm):
 
 def test_another_broker_learns_from_a_run_where_none_waits(warm):
     warm.restart()
-    warm.broker.keeper.free_memory = lambda: 8 * GIB
+    plenty(warm)
     assert ready(warm)["State"]["Running"]
 
 
@@ -176,7 +183,7 @@ def test_another_broker_learns_of_all_locations_whichever_asks_first(warm, serve
     warm.engine.add_image("prod/analytics:local", "analytics", "sha256:" + "b" * 64)
     warm.create(labels={"code-location": "analytics"}, Image="prod/analytics:local")
     warm.restart()
-    warm.broker.keeper.free_memory = lambda: 8 * GIB
+    plenty(warm)
     warm.create(run_id=str(uuid.uuid4()))
     warm.look()
     assert {c["Name"].split("-")[1] for c in waiting(warm)} == {"ingestion", "analytics"}
@@ -269,10 +276,20 @@ def test_none_is_made_when_there_is_no_room(warm, what):
         update = {"most": ("run_warm_max", 0), "burst": ("run_warm_quiet", 60.0), "live": ("run_max_live", 1)}[what]
         warm.settings = warm.settings.model_copy(update=dict([update]))
         warm.restart()
-        warm.broker.keeper.free_memory = lambda: 8 * GIB
+        plenty(warm)
         warm.create(run_id=OTHER)
     warm.look()
     assert waiting(warm) == []
+
+
+def test_the_runs_of_a_burst_have_the_processors_until_they_have_started(warm):
+    warm.broker.keeper.idle_processors = lambda: 0.4
+    warm.look()
+    assert waiting(warm) == []
+    # What goes on for longer is work, and no reason to let the next run wait.
+    warm.broker.warm._last -= PATIENCE_SECONDS
+    warm.look()
+    assert len(waiting(warm)) == 1
 
 
 def test_what_waits_is_ended_when_the_machine_is_short(warm):
@@ -338,7 +355,7 @@ def test_a_container_that_only_looks_like_one_is_not_taken_over(warm, key, value
     container = ready(warm)
     container["Config"]["Labels"][key] = value
     warm.restart()
-    warm.broker.keeper.free_memory = lambda: 8 * GIB
+    plenty(warm)
     created = warm.create()
     assert created.json["Id"] != container["Id"]
     assert container["State"]["Running"]
@@ -372,6 +389,24 @@ def test_the_numbers_are_in_the_metrics(warm):
 def test_the_machines_free_memory_is_read(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:    42 kB\n")
     assert available_memory(tmp_path / "meminfo") == 42 * 1024
+
+
+def test_idle_processors_are_read(tmp_path):
+    path = tmp_path / "stat"
+
+    def passed(user, idle, iowait):
+        path.write_text(f"cpu  {user} 0 0 {idle} {iowait} 0 0 0 9999 0\ncpu0 1\ncpu1 1\nintr 5\n")
+
+    processors = Processors(path)
+    passed(1000, 1000, 1000)
+    assert processors.idle() == 0
+    passed(1100, 1050, 1050)
+    assert processors.idle() == 1.0
+    # Too short to say anything new.
+    passed(1110, 1050, 1050)
+    assert processors.idle() == 1.0
+    passed(1300, 1050, 1050)
+    assert processors.idle() == 0
 
 
 def _arguments():

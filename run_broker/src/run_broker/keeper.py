@@ -5,13 +5,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from run_broker.audit import Audit
 from run_broker.create_request import LOCATION_LABEL, CreateRequest, read_arguments
 from run_broker.engine import Engine, EngineError
 from run_broker.engine_views import Container, Summary
 from run_broker.identity import IMAGE_LABEL, WARM_LABEL, WARM_ROLE, Identity
+from run_broker.machine import Processors, available_memory
 from run_broker.refusal import Refusal
 from run_broker.runs import LIVE, Runs
 from run_broker.sandbox import Plan, plan_warm
@@ -21,6 +21,11 @@ from run_broker.warm import Waiting, Warm
 
 # Between two looks; a claim is followed by one as soon as it is quiet.
 LOOK_SECONDS = 10.0
+# Runs that were asked for in a burst take the processors for longer than the asking takes. So long without another, and
+# they are no burst any more but work, which may go on for hours.
+PATIENCE_SECONDS = 15.0
+IDLE_PROCESSORS = 0.5
+POLL_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 # How the last words of one that died are shown.
 TAIL = {"stdout": "1", "stderr": "1", "tail": "20"}
@@ -37,6 +42,7 @@ class Keeper:
         self._warm, self._audit, self._settings = warm, audit, settings
         self.clock: Callable[[], float] = time.time
         self.free_memory: Callable[[], int] = available_memory
+        self.idle_processors: Callable[[], float] = Processors().idle
         # By location: what failed, how often in a row, and when it is tried again.
         self._failed: dict[str, tuple[str, int, float]] = {}
         self._learned = False
@@ -58,8 +64,10 @@ class Keeper:
         self._take_over()
         plans = self._plans()
         self._end_what_nobody_needs(plans)
+        # Asked before any is made, for making one takes a processor.
+        left = self._processors_are_left()
         for location, plan in plans.items():
-            while self._lacks(location, plan) and not self._stopping.is_set():
+            while left and self._lacks(location, plan) and not self._stopping.is_set():
                 self._make(location, plan)
         idle = Counter(each.location for each in self._warm.waiting())
         for location in {*idle, *plans}:
@@ -154,11 +162,18 @@ class Keeper:
             sum(each.location == location for each in waiting) < plan.keep
             and len(waiting) < self._settings.run_warm_max
             and not (failed and failed[0] == plan.warm and self.clock() < failed[2])
-            # A burst of runs has the processors for itself; and a machine that is short makes nothing in advance.
-            and self._warm.quiet() >= self._settings.run_warm_quiet
+            and self._is_quiet()
+            # A machine that is short makes nothing in advance.
             and self.free_memory() >= self._settings.run_warm_min_free
             and sum(row.state in LIVE for row in self._runs.list_runs()) + len(waiting) < self._settings.run_max_live
         )
+
+    def _is_quiet(self) -> bool:
+        return self._warm.quiet() >= self._settings.run_warm_quiet
+
+    def _processors_are_left(self) -> bool:
+        """A burst of runs has them for itself, until its runs have started."""
+        return self.idle_processors() >= IDLE_PROCESSORS or self._warm.quiet() >= PATIENCE_SECONDS
 
     def _make(self, location: str, run: Plan) -> None:
         plan = plan_warm(run, location, str(uuid.uuid4()), self._identity)
@@ -180,15 +195,9 @@ class Keeper:
             self._warm.asked.wait(LOOK_SECONDS)
             self._warm.asked.clear()
             latest = time.monotonic() + LOOK_SECONDS
-            while (rest := self._settings.run_warm_quiet - self._warm.quiet()) > 0 and time.monotonic() < latest:
-                if self._stopping.wait(rest):
+            while not (self._processors_are_left() and self._is_quiet()) and time.monotonic() < latest:
+                if self._stopping.wait(POLL_SECONDS):
                     return
-
-
-def available_memory(path: Path = Path("/proc/meminfo")) -> int:
-    """What the machine has left, in bytes: a container's view of this file is the host's."""
-    found = [line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024
 
 
 def _texts(frames: bytes) -> list[bytes]:
