@@ -55,7 +55,7 @@ def run() -> int:
     from dagster._daemon.controller import daemon_controller_from_instance
     from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-    from daemon import loops, run_queue
+    from daemon import logs, loops, run_queue
     from daemon.background import Background
     from daemon.launches import Launches
 
@@ -63,6 +63,7 @@ def run() -> int:
     for file in (settings.HEALTH_FILE, settings.LOCATIONS_FILE):
         file.unlink(missing_ok=True)
     tolerance = settings.heartbeat_tolerance()
+    logs.show_once()
     # What `dagster-daemon run` does, which would not let its workspace be seen. SIGTERM ends it in order.
     setup_interrupt_handlers()
     target = WorkspaceFileTarget(paths=[str(settings.WORKSPACE)])
