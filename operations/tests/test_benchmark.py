@@ -128,7 +128,7 @@ def test_the_document_has_medians_ratios_and_goals() -> None:
 def test_a_goal_that_is_not_met_has_its_reason_below() -> None:
     heavy = {**MEASURES, "memory": {"plain": {"daemon": 400.0}, "stack": {"daemon": 651.0}}}
     made = tables.document(heavy, "2026-11-21", "2 processors")
-    assert "\n\nNot met, idle memory, two locations, no warm run: each process" in made
+    assert "\n\nNot met, idle memory, two locations, no warm run: four processes" in made
     assert "Not met, idle memory" not in tables.document(MEASURES, "2026-11-21", "2 processors")
     assert "Not met" not in tables.document({}, "2026-11-21", "2 processors")
 

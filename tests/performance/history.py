@@ -18,7 +18,7 @@ TIMES, RUNS_TIMES = 20, 5
 ASSET = "table"
 
 # A run and its events, copied with other ids and earlier times: one run each 20 minutes is most of a year. What a run
-# that says more would have written is copied from one of its events.
+# that says more would have written is copied from one of its events. Rows that came in months are vacuumed.
 COPIES = """
 create temp table copies as
   select n, gen_random_uuid()::text as copy, n * interval '20 minutes' as ago
@@ -38,7 +38,7 @@ insert into event_logs (run_id, event, dagster_event_type, timestamp, step_key)
   select copy, replace(event, run_id, copy), dagster_event_type, timestamp - ago, step_key
   from (select * from event_logs where run_id = '{run}' and asset_key is null order by id limit 1) as one,
        copies, generate_series(1, {events} / {runs} - (select count(*) from event_logs where run_id = '{run}'));
-analyze runs; analyze run_tags; analyze event_logs;
+vacuum analyze runs; vacuum analyze run_tags; vacuum analyze event_logs;
 select count(*) from event_logs;
 """
 
