@@ -1,6 +1,7 @@
 """Signals that ask a verb to end, so that it ends in one way: as by Ctrl-C."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,7 +11,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def as_interrupts() -> Iterator[None]:
-    """A closed terminal and `kill` end the block as Ctrl-C does. Raises `KeyboardInterrupt` where they come."""
+    """A closed terminal and `kill` end the block as Ctrl-C does: in order. Raises `KeyboardInterrupt` where they come.
+
+    In another than the main thread it changes nothing, as Python lets none but that one say so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {each: signal.getsignal(each) for each in SIGNALS}
     for each in before:
         signal.signal(each, _interrupt)

@@ -8,7 +8,7 @@ from operations.backups import apart, asking, attempt, journal, record, shown, s
 from operations.backups.source import Source
 from operations.context import Context
 from operations.errors import StackError
-from operations.releases.deployment import as_interrupts
+from operations.signals import as_interrupts
 from operations.upgrades import cluster, gate
 from operations.upgrades import journal as upgrade_journal
 from operations.verbs import up as up_verb

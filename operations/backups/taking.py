@@ -7,7 +7,7 @@ from operations import locks
 from operations.backups import asking, record, shown
 from operations.context import Context
 from operations.errors import StackError
-from operations.releases.deployment import as_interrupts
+from operations.signals import as_interrupts
 
 
 def take(context: Context, *, full: bool, verify: bool, take_over: bool = False) -> None:

@@ -63,7 +63,7 @@ STARTS = (
     "an import that leaves out what runs never use"
 )
 IDLE = (
-    "four processes have Dagster imported, webserver, daemon and two code servers, and take 80 to 140 MB each; Postgres "
+    "four processes have Dagster imported (webserver, daemon, two code servers) and take 80 to 140 MB each; Postgres "
     "has 100 with what it caches. Next: libraries that daemon and webserver import for one function"
 )
 GROWN = "the runs page counts all runs there are. Next: fewer of them, by the days that the retention job keeps"

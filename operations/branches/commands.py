@@ -14,7 +14,7 @@ from operations.branches import listing, record
 from operations.calls import Json, context_of, end_with
 from operations.context import Context
 from operations.errors import StackError
-from operations.releases.deployment import as_interrupts
+from operations.signals import as_interrupts
 from operations.upgrades import journal as upgrade_journal
 
 app = typer.Typer()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from operations import signals
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import building, checks, deployment, journal, planning, pruning, rollback, tags, tree, trials
@@ -25,7 +26,7 @@ def prepare(context: Context, names: list[str], commit: str) -> Prepared | None:
         return None
     building.refuse_shell_settings(names)
     journal.require_none(context.deployment)
-    with deployment.as_interrupts(), tree.exported(context, context.deployment.root, commit) as files:
+    with signals.as_interrupts(), tree.exported(context, context.deployment.root, commit) as files:
         plan = planning.plan(context, files, names, clean=False, only_changed=False)
         try:
             return Prepared(plan, deployment.build_and_try(context, plan))
@@ -48,7 +49,7 @@ def put(context: Context, prepared: Prepared | None, fetched: Sequence[str] = ()
         return
     names = list(prepared.plan.chosen)
     checks.before(context, names, builds=False)
-    with deployment.as_interrupts():
+    with signals.as_interrupts():
         deployment.put_all_in_place(context, prepared.releases, prepared.plan)
         pruning.prune(context, names)
 

@@ -1,13 +1,10 @@
 """deploy: build and try everything first, then put one location after the other in place, or leave it as it was."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from operations import base_image
 from operations.context import Context
@@ -29,6 +26,7 @@ from operations.releases import (
 from operations.releases.history import Release
 from operations.releases.journal import Change
 from operations.releases.planning import Plan
+from operations.signals import as_interrupts
 
 
 def deploy(
@@ -181,25 +179,6 @@ def undone_on_failure(context: Context) -> Iterator[None]:
             context.report.warn(f"{change.location}: {_first_line(error)}; all is made to agree with .env again")
             journal.settle(context, change, _failed(error))
         raise
-
-
-@contextmanager
-def as_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the work as Ctrl-C does: in order, and not in the middle. (Python lets none but the main
-    thread say so.)"""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _failed(error: BaseException) -> str:

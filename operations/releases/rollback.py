@@ -6,10 +6,11 @@ from functools import partial
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import building, checks, history, journal, migration, planning, serving, tags, trials, way_back
-from operations.releases.deployment import as_interrupts, put_in_place, undone_on_failure
+from operations.releases.deployment import put_in_place, undone_on_failure
 from operations.releases.history import Release
 from operations.releases.journal import Change
 from operations.releases.way_back import Way
+from operations.signals import as_interrupts
 
 
 def rollback(context: Context, location: str, tag: str | None = None, *, accept_loss: bool = False) -> None:

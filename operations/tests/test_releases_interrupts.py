@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from operations import signals
 from operations.context import Context
 from operations.releases import deployment, history, journal, rollback, tags
 from operations.tests.fakes import Machine
@@ -132,6 +133,6 @@ def _stops_with_journal(machine: Machine, world: World, step: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_of_the_system_end_it_in_order(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), deployment.as_interrupts():
+    with pytest.raises(KeyboardInterrupt), signals.as_interrupts():
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before

@@ -8,7 +8,7 @@ from operations.backups import taking
 from operations.context import Context
 from operations.errors import StackError
 from operations.releases import building, content, history, migration, tags, trials
-from operations.releases.deployment import as_interrupts
+from operations.signals import as_interrupts
 from operations.upgrades import checks, counting, ending, former, gate, images, journal, moving, planned, release, stamp
 from operations.upgrades import plan as planning
 from operations.upgrades.plan import Plan
