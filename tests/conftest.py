@@ -53,9 +53,12 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Logs and inspect output while the containers are there: the last test takes them down."""
     report = yield
-    found = getattr(item, "funcargs", {}).get("deployment")
-    if report.failed and isinstance(found, Deployment):
-        report.sections.append(("evidence", f"logs and inspect output of the deployment: {found.keep_evidence()}"))
+    # A test may have a deployment of its own, or one beside the common one.
+    found = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Deployment)]
+    if report.failed:
+        report.sections += [
+            ("evidence", f"logs and inspect output of the deployment: {each.keep_evidence()}") for each in found
+        ]
     return report
 
 

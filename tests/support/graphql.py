@@ -59,8 +59,9 @@ query Events($runId: ID!, $after: String) {
         ... on MessageEvent { message timestamp }
         ... on ObservationEvent { metadataEntries { label ... on TextMetadataEntry { text } } }
         ... on AssetCheckEvaluationEvent { evaluation { checkName success } }
-        ... on EngineEvent { error { message } }
-        ... on RunFailureEvent { error { message } }
+        ... on EngineEvent { error { message errorChain { error { message } } } }
+        ... on ExecutionStepFailureEvent { error { message errorChain { error { message } } } }
+        ... on RunFailureEvent { error { message errorChain { error { message } } } }
       }
     }
   }
@@ -201,10 +202,9 @@ class GraphQL:
                 return events
 
     def messages(self, run_id: str) -> list[str]:
-        """The text of all events of a run, errors included."""
+        """The text of all events of a run, errors and their causes included."""
         return [
-            " ".join(filter(None, [event.get("message"), (event.get("error") or {}).get("message")]))
-            for event in self.events(run_id)
+            " ".join(filter(None, [event.get("message"), *_told(event.get("error"))])) for event in self.events(run_id)
         ]
 
     def printed(self, run_id: str) -> str:
@@ -215,3 +215,10 @@ class GraphQL:
                     if entry["label"] == "printed":
                         return str(entry["text"])
         raise AssertionError("the run printed nothing:\n" + "\n".join(self.messages(run_id)[-15:]))
+
+
+def _told(error: Mapping[str, Any] | None) -> list[str]:
+    """What an error says, and what it came from: of a full disk the innermost alone tells."""
+    if error is None:
+        return []
+    return [error["message"], *(cause["error"]["message"] for cause in error["errorChain"])]
