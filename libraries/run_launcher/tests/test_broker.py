@@ -157,6 +157,12 @@ def test_stop_leaves_the_grace_period_to_the_container(broker, fake_broker):
     assert fake_broker.requests[0][1].endswith("/stop")
 
 
+def test_stop_may_give_less_time_than_the_container_has(broker, fake_broker):
+    fake_broker.answers[f"POST /containers/{CONTAINER}/stop"] = [(204, b"")]
+    assert broker.stop(CONTAINER, 20) is True
+    assert fake_broker.requests[0][1].endswith("/stop?t=20")
+
+
 def test_output_is_the_last_lines(broker, fake_broker, engine):
     fake_broker.answers[f"GET /containers/{CONTAINER}/json"] = [(200, engine.container())]
     fake_broker.answers[f"GET /containers/{CONTAINER}/logs"] = [(200, engine.output("one\ntwo\n"))]

@@ -25,6 +25,8 @@ class RecordingBroker:
         self.attributes = None
         self.text = "last words\n"
         self.error = None
+        self.grace_seconds = None
+        self.on_stop = lambda: None
 
     def _note(self, *call):
         self.calls.append(call)
@@ -43,8 +45,10 @@ class RecordingBroker:
         self._note("inspect", container)
         return self.attributes
 
-    def stop(self, container):
+    def stop(self, container, grace_seconds=None):
         self._note("stop", container)
+        self.grace_seconds = grace_seconds
+        self.on_stop()
         return self.attributes is not None
 
     def output(self, container, lines):
@@ -264,3 +268,43 @@ def test_a_run_that_did_not_start_in_time_shows_what_its_container_says(launcher
 
 def test_a_run_is_never_resumed_in_a_new_container(launcher):
     assert launcher.supports_resume_run is False
+
+
+def test_a_run_that_took_too_long_to_start_is_ended_before_it_is_given_up(launcher, make_run, engine):
+    run = make_run(tags={ID_TAG: CONTAINER})
+    launcher.broker.attributes = engine.container(run.run_id, **engine.RUNNING)
+    assert launcher.end_before_start(run.run_id) is True
+    assert launcher.broker.calls[-1] == ("stop", CONTAINER)
+    assert launcher.broker.grace_seconds == 20
+
+
+@pytest.mark.parametrize("end", ["report_run_failed", "report_run_canceled"])
+def test_a_late_run_that_tells_its_own_end_is_not_told_another(launcher, instance, make_run, engine, end):
+    run = make_run(tags={ID_TAG: CONTAINER})
+    launcher.broker.attributes = engine.container(run.run_id, **engine.RUNNING)
+    launcher.broker.on_stop = lambda: getattr(instance, end)(run)
+    assert launcher.end_before_start(run.run_id) is False
+
+
+@pytest.mark.parametrize("status", [DagsterRunStatus.STARTED, DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELING])
+def test_a_late_run_that_has_begun_meanwhile_is_left_alone(launcher, make_run, engine, status):
+    run = make_run(status=status, tags={ID_TAG: CONTAINER})
+    launcher.broker.attributes = engine.container(run.run_id, **engine.RUNNING)
+    assert launcher.end_before_start(run.run_id) is False
+    assert launcher.broker.calls == []
+
+
+def test_a_late_run_without_a_live_container_is_given_up(launcher, make_run, engine):
+    run = make_run()
+    assert launcher.end_before_start(run.run_id) is True
+    run = make_run(tags={ID_TAG: CONTAINER})
+    launcher.broker.attributes = engine.container(run.run_id, **engine.ENDED)
+    assert launcher.end_before_start(run.run_id) is True
+    assert ("stop", CONTAINER) not in launcher.broker.calls
+
+
+def test_a_late_run_is_not_given_up_while_the_broker_is_away(launcher, make_run):
+    run = make_run(tags={ID_TAG: CONTAINER})
+    launcher.broker.error = BrokerUnavailableError("away")
+    with pytest.raises(BrokerUnavailableError):
+        launcher.end_before_start(run.run_id)

@@ -101,12 +101,12 @@ class Broker:
 
         return self._persist("inspect a container", call, wait_seconds)
 
-    def stop(self, container: str) -> bool:
-        """Ask a container to end, kill it after its grace period; False when there is none."""
+    def stop(self, container: str, grace_seconds: int | None = None) -> bool:
+        """Ask a container to end, kill it after its own grace period or this one; False when there is none."""
 
         def call(client: docker.APIClient, _: bool) -> bool:
             try:
-                client.stop(container)
+                client.stop(container, grace_seconds)
             except docker.errors.NotFound:
                 return False
             return True

@@ -23,6 +23,9 @@ from run_launcher.references import location_of, location_reference
 RESOURCE_TAGS = ("run.memory", "run.cpus")
 # A look at a run that seems healthy is repeated at the next poll anyway, and each waits for the one before.
 HEALTH_WAIT_SECONDS = 5
+# A run that has not begun has nothing to put away; and whoever waits for its end looks after all other runs, too.
+LATE_GRACE_SECONDS = 20
+_NOT_BEGUN = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 
 
 class LaunchRefusedError(Exception):
@@ -138,6 +141,21 @@ class BrokeredRunLauncher(DockerRunLauncher):
         if run is not None and not run.is_finished:
             how = "was killed after its grace period" if existed else "was gone already"
             self._instance.report_run_canceled(run, f"Canceled: the run's container {how}.")
+
+    def end_before_start(self, run_id: str) -> bool:
+        """End a run that took too long to start; whether it has not begun after all, nor told its own end.
+
+        Its container might begin at any moment, and do the work beside its retry. Raises while the broker is away: then
+        nobody knows, and the next look tries again.
+        """
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.status not in _NOT_BEGUN:
+            return False
+        attributes = self.container_of(run, HEALTH_WAIT_SECONDS)
+        if attributes is not None and is_live(attributes):
+            self.broker.stop(attributes["Id"], LATE_GRACE_SECONDS)
+            run = self._instance.get_run_by_id(run_id)
+        return run is not None and run.status in _NOT_BEGUN
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether a run's container goes on; if not, why it ended. Raises while the broker is away: unknown."""
