@@ -1,6 +1,8 @@
 """Promise: a deployment of the last release is brought to this one, with its data, and one that fails is put back.
 
-The last release is taken from the history of this repository: its containers, its schema, its ./stack.
+The last release is taken from the history of this repository: its containers, its schema, its ./stack. That takes
+minutes to build; tests/test_story.py ends with an upgrade to a release made for it, as the sample in each run of the
+tests.
 """
 
 import json
@@ -95,6 +97,7 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]
         own.remove()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200, func_only=True)
 def test_the_last_release_is_brought_to_this_one(machine: Machine) -> None:
     before = data_is_made_with_the_last_release(machine)
