@@ -9,9 +9,9 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import CODE_LOCATION_TAG, USER_TAG
 from dagster._serdes import serialize_value
-from migrate.guard import CHECKS, DELETES, EVENTS, LOCATION_PATH, TAGS, TRIGGER, guard_runs
+from migrate.guard import GUARDS, LOCATION_PATH, guard_runs
 from provisioning.plan import KEPT_TAGS, RUN_STATES
-from psycopg2.sql import SQL
+from psycopg2.sql import Identifier
 
 
 @pytest.fixture
@@ -56,13 +56,14 @@ def test_a_run_keeps_its_location_and_its_user():
 
 def test_a_trigger_that_is_there_is_not_made_again():
     # Making it waits for all that is under way in the table, and everything else waits behind it.
+    names = [guard.name for guard in GUARDS]
     assert len(guard_runs([])) == 10
-    assert len(guard_runs([TRIGGER])) == 9
-    assert len(guard_runs([TRIGGER, DELETES, EVENTS, TAGS, CHECKS])) == 5
+    assert len(guard_runs(names[:1])) == 9
+    assert len(guard_runs(names)) == 5
 
 
-@pytest.mark.parametrize("name", [TRIGGER, DELETES, EVENTS, TAGS, CHECKS])
-def test_the_functions_are_made_anew_each_time(name):
-    firsts = [function.seq[0] for function in guard_runs([TRIGGER, DELETES, EVENTS, TAGS, CHECKS])]
-    assert all(isinstance(first, SQL) for first in firsts)
-    assert [True for first in firsts if f"CREATE OR REPLACE FUNCTION public.{name}()" in first.string] == [True]
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_the_functions_are_made_anew_each_time(guard):
+    made = guard_runs([each.name for each in GUARDS])
+    assert sum(Identifier("public", guard.name) in statement.seq for statement in made) == 1
+    assert all(statement.seq[0].string.startswith("\nCREATE OR REPLACE FUNCTION ") for statement in made)

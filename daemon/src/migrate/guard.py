@@ -6,30 +6,73 @@ choice in the other's container, with the other's secrets; so rights on whole ta
 told, and what its tags say, is guarded in the same way: a location tells of its own runs and of no other's.
 """
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from provisioning.plan import FINAL_STATES, KEPT_TAGS, OWNER, RUN_STATES, SERVICE
-from psycopg2.sql import SQL, Composable, Literal
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 Statements: TypeAlias = list[Composable]
 
-TRIGGER = "guard_runs"
 # Where a stored run says its location; written by webserver and daemon alone, since only they add runs.
 LOCATION_PATH = "{external_pipeline_origin,external_repository_origin,repository_location_origin,location_name}"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A trigger on each row of a table, with its function. Dagster's own services and the owner may do anything."""
+
+    name: str
+    table: str
+    when: str
+    body: str
+    declared: str = ""
+
+    def function(self) -> Composable:
+        """The statement that makes it, or makes it anew."""
+        return SQL(_FUNCTION.replace("{declared}", self.declared).replace("{body}", self.body)).format(
+            name=Identifier("public", self.name),
+            row=SQL("OLD" if self.when == "DELETE" else "NEW"),
+            service=Literal(SERVICE),
+            owner=Literal(OWNER),
+            kept=Literal(list(KEPT_TAGS)),
+            states=Literal(list(RUN_STATES)),
+            final=Literal(list(FINAL_STATES)),
+            path=Literal(LOCATION_PATH),
+            own_run=SQL(_OWN_RUN).format(path=Literal(LOCATION_PATH)),
+        )
+
+    def trigger(self) -> Composable:
+        """The statement that puts it in force."""
+        return SQL("CREATE TRIGGER {} BEFORE {} ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
+            Identifier(self.name), SQL(self.when), Identifier("public", self.table), Identifier("public", self.name)
+        )
+
+
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
+{declared}
+BEGIN
+    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
+        RETURN {row};
+    END IF;
+{body}
+END
+$guard$"""
+_OWN_RUN = (
+    "EXISTS (SELECT FROM public.runs WHERE run_id = NEW.run_id AND run_body::json #>> {path} = current_user::text)"
+)
 
 # Nothing of the new body is taken over but the tags, as plain texts: two readers of one JSON document may differ (a key
 # given twice, an older name of a field), and the daemon's is not this one. The type json keeps every other part of the
 # document letter by letter.
-_FUNCTION = """
-CREATE OR REPLACE FUNCTION public.guard_runs() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-DECLARE
-    kept CONSTANT text[] := {kept};
-    tags json;
-BEGIN
-    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
-        RETURN NEW;
-    END IF;
+RUNS = Guard(
+    "guard_runs",
+    "runs",
+    "UPDATE",
+    declared="DECLARE kept CONSTANT text[] := {kept}; tags json;",
+    body="""
     IF OLD.run_body::json #>> {path} IS DISTINCT FROM current_user::text THEN
         RAISE insufficient_privilege USING MESSAGE =
             format('the code location %s may not change run %s, which is not its own', current_user, OLD.run_id);
@@ -52,50 +95,32 @@ BEGIN
     OLD.update_timestamp := NEW.update_timestamp;
     OLD.start_time := NEW.start_time;
     OLD.end_time := NEW.end_time;
-    RETURN OLD;
-END
-$guard$"""
-_TRIGGER = "CREATE TRIGGER guard_runs BEFORE UPDATE ON public.runs FOR EACH ROW EXECUTE FUNCTION public.guard_runs()"
+    RETURN OLD;""",
+)
 
 # Retention deletes the records of old runs. Without its record a run that goes on is nobody's: no page shows it and
 # nothing ends it; so the table itself refuses, whatever the code that deletes has got wrong.
-DELETES = "guard_run_deletes"
-_DELETES_FUNCTION = """
-CREATE OR REPLACE FUNCTION public.guard_run_deletes() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-BEGIN
-    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
-        RETURN OLD;
-    END IF;
+DELETES = Guard(
+    "guard_run_deletes",
+    "runs",
+    "DELETE",
+    body="""
     IF (OLD.status = ANY ({final})) IS NOT TRUE THEN
         RAISE insufficient_privilege USING MESSAGE =
             format('run %s is %s: only the record of a run that has ended may be deleted', OLD.run_id, OLD.status);
     END IF;
-    RETURN OLD;
-END
-$guard$"""
-_DELETES_TRIGGER = (
-    "CREATE TRIGGER guard_run_deletes BEFORE DELETE ON public.runs "
-    "FOR EACH ROW EXECUTE FUNCTION public.guard_run_deletes()"
-)
-
-_OWN_RUN = (
-    "EXISTS (SELECT FROM public.runs WHERE run_id = NEW.run_id AND run_body::json #>> {path} = current_user::text)"
+    RETURN OLD;""",
 )
 
 # An event of no run tells of an asset, as reports from outside of runs do. What an event's text says of its run is what
 # sensors and the pages of assets read, so it must be the run of the row. Python writes texts that Postgres does not
 # take for JSON: NaN, and characters that no text may have. Replaced by others, none of them makes or hides a key.
-EVENTS = "guard_events"
-_EVENTS_FUNCTION = """
-CREATE OR REPLACE FUNCTION public.guard_events() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-DECLARE
-    told text;
-BEGIN
-    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
-        RETURN NEW;
-    END IF;
+EVENTS = Guard(
+    "guard_events",
+    "event_logs",
+    "INSERT",
+    declared="DECLARE told text;",
+    body="""
     IF (NEW.run_id = '' AND NEW.dagster_event_type ~ '^(ASSET|FRESHNESS)_') IS NOT TRUE AND NOT {own_run} THEN
         RAISE insufficient_privilege USING MESSAGE =
             format('the code location %s may not tell of run %s, which is not its own', current_user, NEW.run_id);
@@ -111,22 +136,15 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE =
             format('the code location %s told of run %s in an event of run %s', current_user, told, NEW.run_id);
     END IF;
-    RETURN NEW;
-END
-$guard$"""
-_EVENTS_TRIGGER = (
-    "CREATE TRIGGER guard_events BEFORE INSERT ON public.event_logs FOR EACH ROW EXECUTE FUNCTION public.guard_events()"
+    RETURN NEW;""",
 )
 
 # The tags that guard_runs does not take over are not taken over here either.
-TAGS = "guard_run_tags"
-_TAGS_FUNCTION = """
-CREATE OR REPLACE FUNCTION public.guard_run_tags() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-BEGIN
-    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
-        RETURN NEW;
-    END IF;
+TAGS = Guard(
+    "guard_run_tags",
+    "run_tags",
+    "INSERT OR UPDATE",
+    body="""
     IF NOT {own_run} THEN
         RAISE insufficient_privilege USING MESSAGE =
             format('the code location %s may not tag run %s, which is not its own', current_user, NEW.run_id);
@@ -140,65 +158,27 @@ BEGIN
     IF NEW.key = ANY ({kept}) THEN
         RETURN NULL;
     END IF;
-    RETURN NEW;
-END
-$guard$"""
-_TAGS_TRIGGER = (
-    "CREATE TRIGGER guard_run_tags BEFORE INSERT OR UPDATE ON public.run_tags "
-    "FOR EACH ROW EXECUTE FUNCTION public.guard_run_tags()"
+    RETURN NEW;""",
 )
 
 # What a check has come to is what its run says. A result of no run is a report from outside: added, never changed.
-CHECKS = "guard_checks"
-_CHECKS_FUNCTION = """
-CREATE OR REPLACE FUNCTION public.guard_checks() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $guard$
-BEGIN
-    IF current_user = {service} OR pg_has_role(current_user, {owner}, 'MEMBER') THEN
-        RETURN NEW;
-    END IF;
+CHECKS = Guard(
+    "guard_checks",
+    "asset_check_executions",
+    "INSERT OR UPDATE",
+    body="""
     IF (TG_OP = 'INSERT' AND NEW.run_id = '') IS NOT TRUE AND NOT {own_run} THEN
         RAISE insufficient_privilege USING MESSAGE = format(
             'the code location %s may not say what a check of run %s has come to, which is not its own',
             current_user, NEW.run_id);
     END IF;
-    RETURN NEW;
-END
-$guard$"""
-_CHECKS_TRIGGER = (
-    "CREATE TRIGGER guard_checks BEFORE INSERT OR UPDATE ON public.asset_check_executions "
-    "FOR EACH ROW EXECUTE FUNCTION public.guard_checks()"
+    RETURN NEW;""",
 )
+GUARDS = (RUNS, DELETES, EVENTS, TAGS, CHECKS)
 
 
 def guard_runs(triggers: list[str]) -> Statements:
     """The statements that guard runs, and what is told and said of them, given the triggers that these tables have:
     making one waits for every run's statement."""
-    function = SQL(_FUNCTION).format(
-        kept=Literal(list(KEPT_TAGS)),
-        service=Literal(SERVICE),
-        owner=Literal(OWNER),
-        path=Literal(LOCATION_PATH),
-        states=Literal(list(RUN_STATES)),
-    )
-    deletes = SQL(_DELETES_FUNCTION).format(
-        service=Literal(SERVICE), owner=Literal(OWNER), final=Literal(list(FINAL_STATES))
-    )
-    made = [
-        (TRIGGER, _TRIGGER),
-        (DELETES, _DELETES_TRIGGER),
-        (EVENTS, _EVENTS_TRIGGER),
-        (TAGS, _TAGS_TRIGGER),
-        (CHECKS, _CHECKS_TRIGGER),
-    ]
-    told = [_guard_rows(each) for each in (_EVENTS_FUNCTION, _TAGS_FUNCTION, _CHECKS_FUNCTION)]
-    return [function, deletes, *told, *(SQL(statement) for name, statement in made if name not in triggers)]
-
-
-def _guard_rows(function: str) -> Composable:
-    return SQL(function).format(
-        service=Literal(SERVICE),
-        owner=Literal(OWNER),
-        kept=Literal(list(KEPT_TAGS)),
-        own_run=SQL(_OWN_RUN).format(path=Literal(LOCATION_PATH)),
-    )
+    missing = [each for each in GUARDS if each.name not in triggers]
+    return [*(each.function() for each in GUARDS), *(each.trigger() for each in missing)]
