@@ -22,8 +22,8 @@ LOCATION_PATH = "{external_pipeline_origin,external_repository_origin,repository
 class Guard:
     """A trigger on each row of a table, with its function. Dagster's own services and the owner may do anything.
 
-    `when` is the statements that it guards; `body` and `declared` are PL/pgSQL, with names in braces for what `function`
-    fills in.
+    `when` is the statements that it guards; `body` and `declared` are PL/pgSQL, with names in braces for what
+    `function` fills in.
     """
 
     name: str
