@@ -119,6 +119,8 @@ def test_every_container_crashes_twice_at_random_moments(deployment: Deployment,
     own = load(FULL)
     for moment, victim in zip(moments, order, strict=True):
         own.wait_for_ended(moment)
+        # A service takes up to a minute to be well again: the queue must not be empty before the last has crashed.
+        own.keep_up(MODEST)
         if victim == "a run":
             crash_a_run(deployment, own)
         else:
