@@ -270,12 +270,13 @@ def test_a_run_is_never_resumed_in_a_new_container(launcher):
     assert launcher.supports_resume_run is False
 
 
-def test_a_run_that_took_too_long_to_start_is_ended_before_it_is_given_up(launcher, make_run, engine):
+def test_a_run_that_took_too_long_to_start_is_ended_before_it_is_given_up(launcher, instance, make_run, engine):
     run = make_run(tags={ID_TAG: CONTAINER})
     launcher.broker.attributes = engine.container(run.run_id, **engine.RUNNING)
     assert launcher.end_before_start(run.run_id) is True
     assert launcher.broker.calls[-1] == ("stop", CONTAINER)
     assert launcher.broker.grace_seconds == 20
+    assert "its container is stopped" in engine.messages(instance, run)
 
 
 @pytest.mark.parametrize("end", ["report_run_failed", "report_run_canceled"])

@@ -11,7 +11,7 @@ from run_launcher import automation
 from run_launcher.launcher import BrokeredRunLauncher
 from run_launcher.references import location_reference
 
-BEGUN = "Took too long to start, and has begun, or ended, while it was looked at: it is left to itself."
+BEGUN = "The run took too long to start; meanwhile it has begun, or told its own end, which stands."
 
 
 class DeploymentInstance(DagsterInstance):

@@ -25,6 +25,7 @@ RESOURCE_TAGS = ("run.memory", "run.cpus")
 HEALTH_WAIT_SECONDS = 5
 # A run that has not begun has nothing to put away; and whoever waits for its end looks after all other runs, too.
 LATE_GRACE_SECONDS = 20
+LATE = "The run took too long to start: its container is stopped, for it might begin yet, beside a retry of this run."
 _NOT_BEGUN = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 
 
@@ -153,6 +154,7 @@ class BrokeredRunLauncher(DockerRunLauncher):
             return False
         attributes = self.container_of(run, HEALTH_WAIT_SECONDS)
         if attributes is not None and is_live(attributes):
+            self._instance.report_engine_event(LATE, run, cls=self.__class__)
             self.broker.stop(attributes["Id"], LATE_GRACE_SECONDS)
             run = self._instance.get_run_by_id(run_id)
         return run is not None and run.status in _NOT_BEGUN
