@@ -3,6 +3,8 @@ loaded, `images` which images unfinished runs need.
 """
 
 import json
+import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -42,6 +44,24 @@ def images() -> int:
     return 0
 
 
+class Anew:
+    """Ends this process in order, as a signal from outside would, and begins it anew in its place."""
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-m", "daemon")) -> None:
+        self._command = list(command)
+        self._asked = False
+
+    def ask(self) -> None:
+        """End now, begin anew then."""
+        self._asked = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def begin_if_asked(self) -> None:
+        """Does not return when somebody asked."""
+        if self._asked:
+            os.execv(self._command[0], self._command)  # noqa: S606 - the same program, its arguments are constants
+
+
 def run() -> int:
     """Dagster's daemon in this process until a signal ends it."""
     # Not for a health check, which runs every few seconds.
@@ -57,6 +77,7 @@ def run() -> int:
 
     from daemon import logs, loops, run_queue
     from daemon.background import Background
+    from daemon.clock import Clock
     from daemon.launches import Launches
 
     # A restarted container keeps its /tmp for a moment: the former process's word does not count.
@@ -67,7 +88,7 @@ def run() -> int:
     # What `dagster-daemon run` does, which would not let its workspace be seen. SIGTERM ends it in order.
     setup_interrupt_handlers()
     target = WorkspaceFileTarget(paths=[str(settings.WORKSPACE)])
-    woken, launches = threading.Event(), Launches()
+    woken, launches, anew = threading.Event(), Launches(), Anew()
     try:
         with (
             capture_interrupts(),
@@ -80,9 +101,11 @@ def run() -> int:
         ):
             workspace = controller._workspace_process_context.get_current_workspace
             background.tell(locations.LocationsFile(settings.LOCATIONS_FILE, workspace))
+            background.watch(Clock(), anew.ask)
             controller.check_daemon_loop()
     except KeyboardInterrupt:
         pass
+    anew.begin_if_asked()
     return 0
 
 

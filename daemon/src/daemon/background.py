@@ -1,4 +1,4 @@
-"""The threads beside Dagster's own: the sweep, the health report, and the word on what is loaded."""
+"""The threads beside Dagster's own: the sweep, the health report, the clock, and the word on what is loaded."""
 
 import logging
 import threading
@@ -10,6 +10,7 @@ from dagster import DagsterInstance
 from dagster._daemon.controller import get_daemon_statuses
 
 from daemon import health
+from daemon.clock import LOOK_SECONDS, Clock
 from daemon.launches import Launches
 from daemon.locations import LocationsFile
 from daemon.sweep import Sweep, sweep_once_safely
@@ -53,6 +54,20 @@ class Background:
         threading.Thread(
             target=self._repeat, args=(LOCATIONS_SECONDS, lambda: self._write(file)), name="locations", daemon=True
         ).start()
+
+    def watch(self, clock: Clock, act: Callable[[], None]) -> None:
+        """From now on look at the clock; act, once, when it has been set back."""
+
+        def look() -> None:
+            if not acted and (seconds := clock.set_back()):
+                acted.append(True)
+                _logger.warning(
+                    "The clock was set back by %.0f s: the daemon begins anew, for its loops go by it", seconds
+                )
+                act()
+
+        acted: list[bool] = []
+        threading.Thread(target=self._repeat, args=(LOOK_SECONDS, look), name="clock", daemon=True).start()
 
     def sweep(self) -> None:
         """Compare containers and runs once."""
