@@ -56,7 +56,7 @@ def _ladder(axes: Axes, found: Mapping[str, Any]) -> None:
             labelled.add(stage)
             axes.barh(row, reached.middle - left, left=left, color=COLOURS[stage], label=label, height=0.6)
             left = reached.middle
-        axes.text(left, row, f" {left:.1f} s", va="center", color=INK)
+        axes.text(left, row, f"\N{NO-BREAK SPACE}{left:.1f} s", va="center", color=INK)
     axes.set_yticks(range(len(sides)), sides)
     axes.invert_yaxis()
     axes.margins(x=0.12)
