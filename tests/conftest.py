@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: order.get(item.path.stem, 1))
     for item in items:
         # Only the test's own body: whoever comes first waits for the deployment to be built.
-        item.add_marker(pytest.mark.timeout(900, func_only=True))
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900, func_only=True))
         needed = {name for mark in item.iter_markers("needs") for name in mark.args}
         needed |= {name for fixture in getattr(item, "fixturenames", ()) for name in NEEDED.get(fixture, ())}
         if missing := sorted(needed - set(locations.shipped())):
