@@ -6,13 +6,12 @@ In a deployment of its own: its volumes are small, and its daemon's clock is a f
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support import faults
 from tests.support.deployment import OVERLAYS, Deployment, docker
-from tests.support.load import Load, make_table, one_tick_a_moment, schedule
+from tests.support.load import Load, gave_up, make_table, one_tick_a_moment, schedule
 from tests.support.waiting import wait_until
 
 SEED, RUNS = 20130101, 24
@@ -64,16 +63,12 @@ def launch_again(load: Load) -> None:
     def at_rest() -> bool:
         # One that failed has two retries still to come.
         chains = load.chains().values()
-        return all(chain[-1]["status"] == "SUCCESS" or _gave_up(chain) for chain in chains)
+        return all(chain[-1]["status"] == "SUCCESS" or gave_up(chain) for chain in chains)
 
     wait_until(at_rest, seconds=600, what="all runs to have ended", every=2)
     for root, chain in load.chains().items():
-        if _gave_up(chain):
+        if gave_up(chain):
             load.again(root)
-
-
-def _gave_up(chain: list[dict[str, Any]]) -> bool:
-    return len(chain) > 2 and chain[-1]["status"] == "FAILURE"
 
 
 @pytest.mark.long

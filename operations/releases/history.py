@@ -5,6 +5,7 @@ import os
 import socket
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def deployed(deployment: Deployment, location: str) -> list[Release]:
 def given_up(releases: list[Release]) -> set[str]:
     """The tags among what served of a location that were rolled back from, and not put in place again since."""
     left: set[str] = set()
-    for before, release in zip([None, *releases], releases, strict=False):
-        if before and release.result == ROLLED_BACK and release.tag < before.tag:
+    for before, release in pairwise(releases):
+        if release.result == ROLLED_BACK and release.tag < before.tag:
             left.add(before.tag)
         left.discard(release.tag)
     return left

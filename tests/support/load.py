@@ -72,6 +72,11 @@ def one_tick_a_moment(deployment: Deployment, since: float) -> None:
     assert [(name, count) for name, count in marks if int(count) > runs[name]] == []
 
 
+def gave_up(chain: list[dict[str, Any]]) -> bool:
+    """Whether a run and its retries have failed for good: after two of them nobody tries again."""
+    return len(chain) > 2 and chain[-1]["status"] == "FAILURE"
+
+
 class Load:
     """Runs that were launched together: marks of the probe, and days of flights where there is such a location."""
 
@@ -164,9 +169,7 @@ class Load:
 
         def over() -> bool:
             chains = self.chains().values()
-            # Two retries, and then nobody tries again.
-            given_up = [chain for chain in chains if len(chain) > 2 and chain[-1]["status"] == "FAILURE"]
-            assert not given_up, "a run was given up"
+            assert not [chain for chain in chains if gave_up(chain)], "a run was given up"
             return all(chain[-1]["status"] == "SUCCESS" for chain in chains)
 
         try:
