@@ -89,7 +89,7 @@ def _remembered(has_table: Callable[[str], bool]) -> Callable[[str], bool]:
 
 
 def _counted(runs: SqlRunStorage) -> Callable[[RunsFilter | None], int]:
-    """How many runs there are. Dagster's own statement sorts them first: of 20,000 that was most of the runs page."""
+    """How many runs there are, without the sorting that Dagster's own statement does before it counts."""
 
     def get_runs_count(filters: RunsFilter | None = None) -> int:
         found = runs._runs_query(filters=filters, columns=["id"]).order_by(None)
